@@ -1,0 +1,1 @@
+"""What every endpoint uses: dependencies, problems, paging, idempotency, streams."""

@@ -1,0 +1,1 @@
+"""What an agent, a tool, a workflow and a blueprint are: pure, without server or database."""

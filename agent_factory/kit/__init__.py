@@ -1,0 +1,1 @@
+"""The ground floor: errors, clock, ids, money, pages and plugin catalogs."""

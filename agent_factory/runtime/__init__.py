@@ -1,0 +1,1 @@
+"""Runs what core describes: the turn, memory, guardrails, limits and the journal."""

@@ -1,0 +1,1 @@
+"""Who is calling, what may leave, and what is written down about it."""

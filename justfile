@@ -1,0 +1,40 @@
+set quiet := true
+
+# list the verbs
+default:
+    just --list --unsorted
+
+# start the product on the embedded PostgreSQL
+up *args:
+    agent-factory up {{ args }}
+
+# run all tests
+test *args:
+    python -m pytest -n 2 --dist loadgroup {{ args }}
+
+# everything that CI checks, but the tests
+check: lint types house
+
+# format the code
+fmt:
+    ruff format .
+    ruff check --fix .
+
+# style
+lint:
+    ruff format --check .
+    ruff check .
+
+# types
+types:
+    pyright
+
+# who may import whom
+house:
+    lint-imports
+
+# write the locks anew, within the ranges of pyproject.toml
+lock:
+    uv pip compile pyproject.toml --group dev --all-extras --generate-hashes --no-emit-index-url --no-emit-find-links --python-version 3.11 --custom-compile-command "just lock" --quiet -o requirements/dev.txt
+    printf 'uv==0.13.8\nrust-just==1.59.0\n' | uv pip compile - --generate-hashes --no-emit-index-url --no-emit-find-links --python-version 3.11 --custom-compile-command "just lock" --quiet -o requirements/bootstrap.txt
+    printf 'hatchling==1.27.0\neditables\n' | uv pip compile - --generate-hashes --no-emit-index-url --no-emit-find-links --python-version 3.11 --custom-compile-command "just lock" --quiet -o requirements/build.txt
