@@ -4,8 +4,8 @@ from typing import Any
 
 import msgspec
 
-from agent_factory.core.message import Message
-from agent_factory.core.model import Usage
+from agent_factory.core.message import Message, Summary
+from agent_factory.core.model import Finish, Usage
 
 
 class TextPiece(msgspec.Struct, frozen=True, tag="text.delta"):
@@ -71,25 +71,36 @@ class ApprovalNeeded(msgspec.Struct, frozen=True, tag="approval.requested"):
 
 
 class TurnCompleted(msgspec.Struct, frozen=True, tag="run.completed", omit_defaults=True):
-    """The turn is over: its new messages (without the user's), the answer and what it cost."""
+    """The turn is over: its new messages (without the user's), the answer and what it cost.
+
+    `finish` is `tool_calls` where the caller's own tools have to run next.
+    `admitted` is the user's message as it was let in, where a guardrail changed
+    it; `summary` the conversation's running summary, where it moved on.
+    """
 
     text: str
     messages: tuple[Message, ...]
     usage: Usage
     output: Any = None
     cost_usd: str | None = None
+    finish: Finish = "stop"
+    admitted: Message | None = None
+    summary: Summary | None = None
 
 
 class TurnFailed(msgspec.Struct, frozen=True, tag="run.failed", omit_defaults=True):
     """The turn ended without an answer; `problem` has code, title and detail.
 
     `messages` are those that stand: a valid history without an orphan call.
+    A turn that was cancelled ends so too, with the code `run_cancelled`.
     """
 
     problem: dict[str, Any]
     messages: tuple[Message, ...] = ()
     usage: Usage = Usage()
     cost_usd: str | None = None
+    admitted: Message | None = None
+    summary: Summary | None = None
 
 
 TurnEvent = (

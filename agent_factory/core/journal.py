@@ -41,6 +41,10 @@ class Journal(Protocol):
         """
         ...
 
+    async def flush(self) -> None:
+        """Return when every earlier entry is committed."""
+        ...
+
 
 class MemoryJournal:
     """A journal for runs without a database."""
@@ -56,3 +60,6 @@ class MemoryJournal:
     async def put(self, entry: Entry, *, durable: bool) -> None:  # noqa: ARG002 - memory is as durable as it gets
         """Record a step."""
         self.entries[entry.path] = entry
+
+    async def flush(self) -> None:
+        """Return at once."""

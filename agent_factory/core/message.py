@@ -75,6 +75,13 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True):
         return [p for p in self.parts if isinstance(p, ToolCall)]
 
 
+class Summary(msgspec.Struct, frozen=True):
+    """The running summary of a conversation's first `upto` messages."""
+
+    text: str
+    upto: int
+
+
 def user(text: str) -> Message:
     """Make a user's message of words."""
     return Message("user", (Text(text),))

@@ -1,0 +1,204 @@
+"""One model call of a turn: streamed or not, guarded, retried by error class, journaled."""
+
+import asyncio
+import random
+import time
+from contextlib import aclosing
+
+import msgspec
+
+from agent_factory.core.event import ApprovalNeeded, ModelFinished, ReasoningPiece, Retrying, TextPiece
+from agent_factory.core.guardrail import GuardrailBlocked, Verdict
+from agent_factory.core.journal import Entry
+from agent_factory.core.message import Message, Part, Reasoning, Text
+from agent_factory.core.model import (
+    ContentFiltered,
+    Done,
+    ModelError,
+    ModelProtocolError,
+    ModelRequest,
+    ModelResponse,
+    ReasoningDelta,
+    TextDelta,
+)
+from agent_factory.runtime.guardrails import Gate
+from agent_factory.runtime.prices import cost
+from agent_factory.runtime.scope import Scope, Waiting, decision
+
+_LONGEST_PAUSE = 60.0
+"""Seconds; a vendor that asks for a longer one has failed for this turn."""
+
+_decode = msgspec.json.Decoder(ModelResponse).decode
+
+
+async def ask_model(scope: Scope, path: str, request: ModelRequest, *, show: bool) -> ModelResponse:
+    """Call the turn's model, or take the recorded answer of an earlier attempt.
+
+    With `show`, words leave as events while they arrive, once the output
+    guardrails have passed them. Raises the last `ModelError` when all attempts
+    failed, and at once when one fails after words have left.
+    """
+    recorded = scope.journal.get(path)
+    if recorded is not None:
+        response = _decode(recorded.output)
+        scope.meter.add(response.usage, cost(response.model, scope.compiled.model.provider.name, response.usage))
+        if show and response.message.text:
+            scope.emit(TextPiece(response.message.text))
+        return response
+    started = time.monotonic()
+    response = await _attempts(scope, path, request, show=show)
+    price = cost(response.model or request.model, scope.compiled.model.provider.name, response.usage)
+    scope.meter.add(response.usage, price)
+    elapsed = int((time.monotonic() - started) * 1000)
+    spent = None if price is None else f"{price:f}"
+    # Durable only once somebody else is about to act on it: the settling of the turn writes what is last.
+    await scope.journal.put(
+        Entry(
+            path=path,
+            kind="model",
+            name=scope.compiled.model.name,
+            input=msgspec.Raw(b"null"),
+            output=msgspec.Raw(msgspec.json.encode(response)),
+            duration_ms=elapsed,
+            input_tokens=response.usage.input_tokens,
+            output_tokens=response.usage.output_tokens,
+            cost_usd=spent,
+        ),
+        durable=False,
+    )
+    scope.emit(
+        ModelFinished(
+            path=path,
+            message=response.message,
+            usage=response.usage,
+            model=response.model or request.model,
+            provider=scope.compiled.model.provider.name,
+            cost_usd=spent,
+            duration_ms=elapsed,
+        )
+    )
+    return response
+
+
+async def _attempts(scope: Scope, path: str, request: ModelRequest, *, show: bool) -> ModelResponse:
+    retry = scope.compiled.agent.retry
+    for attempt in range(1, retry.attempts + 1):
+        tap = _Tap(scope, show=show)
+        try:
+            response = await _once(scope, request, tap)
+        except ModelError as error:
+            pause = _pause(error, retry.backoff, attempt)
+            if not error.retryable or attempt == retry.attempts or tap.shown or pause > _most(scope):
+                raise
+            scope.emit(Retrying(path=path, code=error.code, attempt=attempt, delay=pause))
+            await asyncio.sleep(pause)
+        else:
+            if response.finish == "content_filter":
+                raise ContentFiltered("The vendor's filter stopped the answer; nothing of it was kept.")
+            return await _guarded(scope, path, response, tap)
+    raise AssertionError  # the last attempt returns or raises
+
+
+def _most(scope: Scope) -> float:
+    return min(_LONGEST_PAUSE, scope.meter.seconds_left)
+
+
+def _pause(error: ModelError, backoff: float, attempt: int) -> float:
+    # Full jitter over the upper half keeps callers apart that failed together.
+    wait = backoff * 2.0 ** (attempt - 1) * random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, guards nothing
+    return max(wait, error.retry_after or 0.0)
+
+
+async def _once(scope: Scope, request: ModelRequest, tap: "_Tap") -> ModelResponse:
+    provider = scope.compiled.model.provider
+    if not scope.context.stream:
+        return await provider.inference(request)
+    async with aclosing(provider.stream(request)) as events:
+        async for event in events:
+            match event:
+                case TextDelta(text):
+                    await tap.text(text)
+                case ReasoningDelta(text):
+                    await tap.reasoning(text)
+                case Done(response):
+                    await tap.finish()
+                    return response
+                case _:
+                    pass
+    raise ModelProtocolError("The stream ended without a response.")
+
+
+class _Tap:
+    """Lets a stream's words leave as soon as the guardrails have passed them."""
+
+    def __init__(self, scope: Scope, *, show: bool) -> None:
+        self._scope = scope
+        guards = scope.compiled.guards
+        self.wanted = show
+        self._open = show and not guards.output_asks
+        self._guarded = guards.has_output
+        self._text = guards.gate()
+        self._reasoning = guards.gate()
+        self.shown = False
+
+    async def text(self, text: str) -> None:
+        if self._open:
+            self._leave(await self._text.feed(text) if self._guarded else text)
+
+    async def reasoning(self, text: str) -> None:
+        if self._open:
+            passed = await self._reasoning.feed(text) if self._guarded else text
+            if passed:
+                self._scope.emit(ReasoningPiece(passed))
+
+    async def finish(self) -> None:
+        if self._open and self._guarded:
+            self._leave(await self._text.finish())
+            await self._close_reasoning(self._reasoning)
+
+    async def _close_reasoning(self, gate: Gate) -> None:
+        rest = await gate.finish()
+        if rest:
+            self._scope.emit(ReasoningPiece(rest))
+
+    def _leave(self, text: str) -> None:
+        if text:
+            self.shown = True
+            self._scope.emit(TextPiece(text))
+
+
+async def _guarded(scope: Scope, path: str, response: ModelResponse, tap: _Tap) -> ModelResponse:
+    """Pass the whole answer through the output guardrails, so that what is kept is what was shown."""
+    guards = scope.compiled.guards
+    if guards.has_output:
+        parts = [await _guarded_part(scope, path, part) for part in response.message.parts]
+        response = msgspec.structs.replace(response, message=Message(response.message.role, tuple(parts)))
+    text = response.message.text
+    if tap.wanted and text and not tap.shown:
+        scope.emit(TextPiece(text))
+    return response
+
+
+async def _guarded_part(scope: Scope, path: str, part: Part) -> Part:
+    guards = scope.compiled.guards
+    if isinstance(part, Text):
+        return Text(await _pass(scope, path, part.text, await guards.output(part.text)))
+    if isinstance(part, Reasoning) and part.text:
+        verdict = await guards.output(part.text)
+        kept = verdict.text if verdict.action in ("allow", "redact") else ""
+        # An altered thought must not go back with the signature of the old one.
+        return part if kept == part.text else Reasoning(kept, part.provider)
+    return part
+
+
+async def _pass(scope: Scope, path: str, text: str, verdict: Verdict) -> str:
+    if verdict.action == "block":
+        raise GuardrailBlocked(verdict.reason)
+    if verdict.action == "ask":
+        said = decision(scope, f"{path}/approval")
+        if said is None:
+            raise Waiting(ApprovalNeeded(path=f"{path}/approval", reason=verdict.reason, name="output"))
+        if not said:
+            raise GuardrailBlocked("A person refused to let the answer out.")
+        return text
+    return verdict.text
