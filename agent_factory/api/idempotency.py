@@ -1,0 +1,139 @@
+"""Idempotency-Key on every POST: one effect, and the first answer for each repetition.
+
+A route with a writing transaction locks the key, works and keeps its answer
+in that one transaction, so a crash leaves either both or neither. A route
+that works by other means (a run, a stream) notes the key before it begins and
+the answer when it has gone out; if the process dies in between, the key stays
+taken, for nobody can tell what came of it.
+"""
+
+import hashlib
+import re
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from agent_factory.api.problems import Malformed
+from agent_factory.api.sse import EventStream
+from agent_factory.database import idempotency as store
+from agent_factory.database.session import Database, Session
+from agent_factory.kit.errors import Conflict, Invalid, Problem
+from agent_factory.security.auth import Actor
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+_KEPT_HEADERS = frozenset({"content-type", "location", "etag"})
+_LARGEST = 1_048_576
+
+
+class KeyInFlight(Conflict):
+    """The first request with this key has no answer yet."""
+
+    code = "idempotency_in_flight"
+    title = "The first request with this Idempotency-Key has no answer yet"
+
+
+class KeyReused(Invalid):
+    """The key was used for a different request."""
+
+    code = "idempotency_key_reused"
+    title = "The Idempotency-Key was used for another request"
+
+
+class Replayed(Exception):
+    """Carries the first answer past an endpoint that must not run again."""
+
+    def __init__(self, response: Response) -> None:
+        super().__init__()
+        self.response = response
+
+
+class Claim:
+    """One request's key, from the first look to the kept answer."""
+
+    def __init__(self, key: str, method_path: str, body_hash: bytes) -> None:
+        self._key = key
+        self._method_path = method_path
+        self._body_hash = body_hash
+        self._session: Session | None = None
+        self._request: store.RequestKey | None = None
+
+    @classmethod
+    async def of(cls, request: Request) -> "Claim | None":
+        """Read the request's key; none is None, one that is unusable is `Malformed`."""
+        key = request.headers.get("idempotency-key")
+        if key is None:
+            return None
+        if not _KEY.fullmatch(key):
+            raise Malformed("An Idempotency-Key has 1 to 255 visible ASCII characters.")
+        content = request.scope["query_string"] + b"\n" + await request.body()
+        return cls(key, f"{request.method} {request.scope['path']}", hashlib.sha256(content).digest())
+
+    async def take(self, session: Session, actor: Actor) -> None:
+        """Take the key for the time of this transaction; raises `Replayed` when it was answered before."""
+        request = store.RequestKey(actor.organization_id, self._key, self._method_path)
+        if not await store.lock(session, request):
+            raise KeyInFlight("Wait for its answer, then send the request again.")
+        if not await store.claim(session, request, self._body_hash):
+            raise await self._known(session, request)
+        self._session, self._request = session, request
+
+    async def keep(self, response: Response) -> None:
+        """Write the answer into the transaction that `take` got, if any."""
+        if self._session is not None and self._request is not None:
+            await store.settle(
+                self._session, self._request, response.status_code, bytes(response.body), _headers(response)
+            )
+
+    async def around(self, handler: Handler, request: Request, database: Database, actor: Actor) -> Response:
+        """Run a handler that has no transaction of its own, and keep what it answers.
+
+        An error is not kept: the request may be made again with the same key.
+        """
+        name = store.RequestKey(actor.organization_id, self._key, self._method_path)
+        async with database.write(actor.organization_id) as session:
+            if not await store.claim(session, name, self._body_hash):
+                raise await self._known(session, name)
+        try:
+            response = await handler(request)
+        except Problem:
+            async with database.write(actor.organization_id) as session:
+                await store.drop(session, name)
+            raise
+        if isinstance(response, EventStream):
+            response.source = _kept(response, response.source, database, name)
+        else:
+            async with database.write(actor.organization_id) as session:
+                await store.settle(session, name, response.status_code, bytes(response.body), _headers(response))
+        return response
+
+    async def _known(self, session: Session, request: store.RequestKey) -> Exception:
+        kept = await store.find(session, request)
+        if kept is not None and kept.body_hash != self._body_hash:
+            return KeyReused("Use a new key for a request with other content.")
+        if kept is None or kept.status is None:
+            return KeyInFlight(
+                "It is still at work, or its answer was lost. Look for its effect before using a new key."
+            )
+        return Replayed(Response(kept.response, kept.status, {**kept.headers, "Idempotent-Replayed": "true"}))
+
+
+async def _kept(
+    response: Response, source: AsyncIterable[bytes], database: Database, request: store.RequestKey
+) -> AsyncGenerator[bytes, None]:
+    pieces: list[bytes] = []
+    size = 0
+    async for piece in source:
+        size += len(piece)
+        if size <= _LARGEST:
+            pieces.append(piece)
+        yield piece
+    if size <= _LARGEST:
+        async with database.write(request.organization_id) as session:
+            await store.settle(session, request, response.status_code, b"".join(pieces), _headers(response))
+
+
+def _headers(response: Response) -> dict[str, str]:
+    return {name: value for name, value in response.headers.items() if name in _KEPT_HEADERS}

@@ -1,0 +1,73 @@
+"""Routers as every room makes them: readable operation ids, documented errors, idempotent POSTs."""
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
+
+from agent_factory.api.dependencies import authenticate, writer
+from agent_factory.api.idempotency import Claim, Replayed
+from agent_factory.api.schemas import OpenAIError, ProblemDocument
+
+_PROBLEM = {
+    "description": "What went wrong, as RFC 9457.",
+    "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}},
+}
+
+
+class Route(APIRoute):
+    """A route whose POST honours Idempotency-Key."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Wrap the handler, where a request can carry a key."""
+        handler = super().get_route_handler()
+        if "POST" not in self.methods:
+            return handler
+        transactional = _uses(self.dependant, writer)
+
+        async def idempotent(request: Request) -> Response:
+            claim = await Claim.of(request)
+            if claim is None:
+                return await handler(request)
+            try:
+                if not transactional:
+                    actor = await authenticate(request.scope)
+                    return await claim.around(handler, request, request.app.state.platform.database, actor)
+                request.scope["state"]["claim"] = claim
+                response = await handler(request)
+                await claim.keep(response)
+            except Replayed as known:
+                return known.response
+            return response
+
+        return idempotent
+
+
+def _uses(dependant: Dependant, call: Callable[..., Any]) -> bool:
+    return any(d.call is call or _uses(d, call) for d in dependant.dependencies)
+
+
+def _operation_id(route: APIRoute) -> str:
+    return f"{route.tags[0]}_{route.name.strip('_')}".replace("-", "_")
+
+
+def router(prefix: str, tag: str, *, problems: bool = True) -> APIRouter:
+    """Make a room's router. `prefix` is the whole path; an operation's id is `tag_function`.
+
+    With `problems` false, errors are documented in OpenAI's shape.
+    """
+    default: dict[str, Any] = (
+        {"model": ProblemDocument, **_PROBLEM}
+        if problems
+        else {"model": OpenAIError, "description": "What went wrong."}
+    )
+    return APIRouter(
+        prefix=prefix,
+        tags=[tag],
+        route_class=Route,
+        responses={"default": default},
+        generate_unique_id_function=_operation_id,
+        redirect_slashes=False,
+    )
