@@ -1,13 +1,20 @@
 """JSON Schema 2020-12: compiled once, checked fast, never fetching anything."""
 
-from typing import Any
+import math
+from typing import Any, TypeVar
 
 import jsonschema_rs
+import pydantic
 
 from agent_factory.kit.errors import FieldError, Invalid
 
+MAX_DEPTH = 64
+"""Levels of lists and objects in a document; deeper ones are attacks or mistakes."""
+
 _MOST_ERRORS = 50
 """Faults reported at once; more would only fill the answer."""
+
+Model = TypeVar("Model", bound=pydantic.BaseModel)
 
 
 def pointer(path: list[str | int]) -> str:
@@ -29,14 +36,80 @@ class Schema:
             raise Invalid("This is not a usable JSON Schema.", errors=[FieldError(at, message)]) from None
 
     def faults(self, document: object) -> list[FieldError]:
-        """List what is wrong with a document, at most 50 faults."""
+        """List what is wrong with a document, at most 50 faults; it never raises."""
         out: list[FieldError] = []
-        for error in self._validator.iter_errors(document):
-            out.append(FieldError(pointer(list(error.instance_path)), error.message[:500]))
-            if len(out) >= _MOST_ERRORS:
-                break
+        try:
+            for error in self._validator.iter_errors(document):
+                out.append(FieldError(pointer(list(error.instance_path)), error.message[:500]))
+                if len(out) >= _MOST_ERRORS:
+                    break
+        except ValueError as error:  # a value that JSON does not know, or nesting past the validator's own limit
+            out.append(FieldError("", str(error)[:500]))
         return out
 
     def accepts(self, document: object) -> bool:
         """Tell whether a document has no fault."""
-        return self._validator.is_valid(document)
+        try:
+            return self._validator.is_valid(document)
+        except ValueError:
+            return False
+
+
+def json_faults(document: object) -> list[FieldError]:
+    """List what JSON could not carry: NaN, infinities, lone surrogates, foreign types, deep nesting.
+
+    Schemas do not find these: to a validator, NaN is null.
+    """
+    faults: list[FieldError] = []
+    todo: list[tuple[list[str | int], object]] = [([], document)]
+    while todo and len(faults) < _MOST_ERRORS:
+        path, value = todo.pop()
+        kind = type(value)
+        if kind is dict or kind is list:
+            if len(path) >= MAX_DEPTH:
+                faults.append(FieldError(pointer(path), f"nested deeper than {MAX_DEPTH} levels"))
+                continue
+            items: Any = value.items() if isinstance(value, dict) else enumerate(value)  # type: ignore[arg-type] # a list, by its type above
+            for key, item in items:
+                if kind is dict and (type(key) is not str or not _encodes(key)):
+                    faults.append(FieldError(pointer(path), "has a key that is no Unicode text"))
+                else:
+                    todo.append(([*path, key], item))
+        elif detail := _unfit(value):
+            faults.append(FieldError(pointer(path), detail))
+    return faults
+
+
+def _unfit(value: object) -> str:
+    if isinstance(value, str):
+        return "" if _encodes(value) else "is no valid Unicode text"
+    if isinstance(value, float):
+        return "" if math.isfinite(value) else "is no finite number"
+    return "" if value is None or isinstance(value, int) else "is of a type that JSON does not know"
+
+
+def _encodes(text: str) -> bool:
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def parse(model: type[Model], document: object, *, at: str = "") -> Model:
+    """Read a document into a pydantic model; `Invalid` names each fault by a pointer below `at`."""
+    try:
+        return model.model_validate(document)
+    except pydantic.ValidationError as error:
+        raise refused(error, at=at) from None
+
+
+def refused(error: pydantic.ValidationError, *, at: str = "", detail: str = "") -> Invalid:
+    """Turn pydantic's report into ours, with pointers below `at`."""
+    faults = [
+        FieldError(at + pointer(list(e["loc"])), e["msg"])
+        for e in error.errors(include_url=False, include_context=False, include_input=False)
+    ]
+    return Invalid(detail or f"{len(faults)} fault(s) in the settings.", errors=faults[:_MOST_ERRORS])

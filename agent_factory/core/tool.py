@@ -1,15 +1,18 @@
 """Tools: a function, its JSON Schema, and how it is called safely (S75-S78)."""
 
-import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Protocol, TypeVar, get_type_hints, overload
+import re
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from functools import partial
+from typing import Any, Final, Protocol, cast, overload
 
 import msgspec
 import pydantic
 
+from agent_factory.core.deadline import ExhaustedError, OverdueError, Threads, within
 from agent_factory.core.model import ToolSpec
-from agent_factory.core.schema import Schema
+from agent_factory.core.schema import Schema, json_faults
+from agent_factory.core.signature import read_docstring, read_signature
 from agent_factory.kit.errors import FieldError, Invalid, Kind, Problem
 
 
@@ -38,12 +41,45 @@ class ToolDenied(ToolError):
     title = "The tool call is not allowed"
 
 
+class ToolsExhausted(ToolError):
+    """Too many earlier calls of blocking tools hang for a new one to begin."""
+
+    kind = Kind.UNAVAILABLE
+    code = "tool_threads_exhausted"
+    title = "Too many tool calls hang"
+    retryable = True
+
+
+class ToolResultTooLarge(ToolError):
+    """A result that is too large even to be cut."""
+
+    kind = Kind.TOO_LARGE
+    code = "tool_result_too_large"
+    title = "The tool's result is too large"
+
+
+class ToolUnavailable(ToolError):
+    """A tool that needs something which this run does not offer."""
+
+    kind = Kind.UNAVAILABLE
+    code = "tool_unavailable"
+    title = "The tool cannot work here"
+
+
 class ToolContext(msgspec.Struct, frozen=True):
     """What a running tool may know of its call.
 
     `idempotency_key` stays the same when a crashed call is made again.
-    `resources` is the door to guarded HTTP, files and other agents; a tool
-    that needs one asks for it by name and fails clearly where it is absent.
+    `resources` is the door to what is guarded. Its keys, all optional:
+
+    - `egress`: the guarded HTTP client (`security.egress.Egress`)
+    - `private_hosts`: tuple of `host:port` that the operator opens although they are private
+    - `workspace`: `Path` of the folder that holds this organisation's files
+    - `secrets`: function from a secret's name to its value; it raises `NotFound`
+    - `databases`: mapping of a database's name to its URL
+    - `mcp_servers`: mapping of a name to `{command, args, env}` of a server that this machine starts
+    - `run_agent`: async function (name, message) that gives another agent's answer
+    - `search_urls`: mapping of a search engine's name to another base URL
     """
 
     run_id: str = ""
@@ -53,8 +89,24 @@ class ToolContext(msgspec.Struct, frozen=True):
     depth: int = 0
     resources: Mapping[str, Any] = {}
 
+    def need(self, key: str, tool: str) -> Any:  # noqa: ANN401 - each key has its own type, see above
+        """Give a resource; where it is absent, `ToolUnavailable` says so."""
+        value = self.resources.get(key)
+        if value is None:
+            raise ToolUnavailable(f"{tool!r} needs {key.replace('_', ' ')!r}, which is not set up here.")
+        return value
+
 
 Handler = Callable[..., Any]
+
+NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+"""Names that every model vendor takes."""
+
+_LARGEST = 5_000_000
+"""Characters of a result that is refused rather than cut: a tool that gives more is at fault."""
+
+_THREADS: Final = Threads()
+"""The threads of blocking tools: one set a process, for it is the process that they must not exhaust."""
 
 
 class Tool:
@@ -62,10 +114,11 @@ class Tool:
 
     `pure` says that a second call does no harm and may be repeated freely.
     `timeout` is in seconds; `max_result` in characters, and a longer result is
-    cut with a note that says so.
+    cut with a note that says so. `convert` makes the handler's values of the
+    checked arguments.
     """
 
-    def __init__(  # noqa: PLR0913 - a tool is declared by keyword, as a record
+    def __init__(
         self,
         name: str,
         description: str,
@@ -76,8 +129,17 @@ class Tool:
         timeout: float = 60.0,
         max_result: int = 100_000,
         takes_context: bool = False,
+        convert: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
     ) -> None:
-        """Compile the parameter schema; a broken one is `Invalid`."""
+        """Compile the parameter schema; a broken one, or a name that models cannot say, is `Invalid`."""
+        if not NAME.fullmatch(name):
+            detail = "a tool's name has 1 to 64 letters, digits, _ or -"
+            raise Invalid(f"{name[:80]!r} cannot name a tool.", errors=[FieldError("/name", detail)])
+        if parameters.get("type") != "object":
+            raise Invalid(
+                f"The parameters of {name!r} are no object.",
+                errors=[FieldError("/parameters/type", "must be 'object'")],
+            )
         self.name = name
         self.description = description
         self.parameters = parameters
@@ -86,6 +148,7 @@ class Tool:
         self.timeout = timeout
         self.max_result = max_result
         self._takes_context = takes_context
+        self._convert = convert
         self._schema = Schema(parameters, at="/parameters")
         self._async = inspect.iscoroutinefunction(handler)
 
@@ -96,38 +159,68 @@ class Tool:
 
     def check(self, arguments: object) -> None:
         """Raise `Invalid` with a pointer for every fault in the arguments."""
-        faults = self._schema.faults(arguments)
+        faults = json_faults(arguments) or self._schema.faults(arguments)
         if faults:
             raise Invalid(f"The arguments of {self.name!r} do not match its schema.", errors=faults)
 
     async def call(self, arguments: dict[str, Any], context: ToolContext | None = None) -> str:
         """Check the arguments, run the tool under its deadline, and give its result as text.
 
-        Raises `Invalid`, `ToolTimeout`, or any `Problem` that the tool means;
-        whatever else it raises becomes a `ToolError` that names its class.
+        Raises `Invalid`, `ToolTimeout`, `ToolsExhausted`, `ToolResultTooLarge`,
+        or any `Problem` that the tool means; whatever else it raises becomes a
+        `ToolError` that names its class.
         """
         self.check(arguments)
-        extra = {"context": context or ToolContext()} if self._takes_context else {}
+        values = dict(arguments) if self._convert is None else self._convert(arguments)
+        if self._takes_context:
+            values["context"] = context or ToolContext()
         try:
-            async with asyncio.timeout(self.timeout):
-                if self._async:
-                    result = await self.handler(**arguments, **extra)
-                else:
-                    result = await asyncio.to_thread(self.handler, **arguments, **extra)
-        except TimeoutError:
+            if self._async:
+                result = await within(self._guarded(values), self.timeout)
+            else:
+                result = await self._blocking(values)
+            return self._text(result)
+        except OverdueError:
             raise ToolTimeout(f"{self.name!r} did not answer within {self.timeout:g} s.") from None
+        except ExhaustedError:
+            raise ToolsExhausted(
+                f"{self.name!r} was not begun, because too many earlier calls of blocking tools still hang."
+            ) from None
         except Problem:
             raise
         except Exception as error:  # a tool is foreign code: whatever it raises ends its call, not the turn
-            raise ToolError(f"{self.name!r} raised {type(error).__name__}: {str(error)[:500]}") from error
-        return self._text(result)
+            raise self._failed(error) from error
+
+    async def _guarded(self, values: dict[str, Any]) -> object:
+        try:
+            return await self.handler(**values)
+        except SystemExit as error:
+            raise self._failed(error) from None
+
+    async def _blocking(self, values: dict[str, Any]) -> object:
+        outcome = await _THREADS.run(partial(self.handler, **values), self.timeout)
+        match outcome.error:
+            case None:
+                return await within(_awaited(outcome.value), self.timeout) if _waits(outcome.value) else outcome.value
+            case Exception():
+                raise outcome.error
+            case stop:
+                raise self._failed(stop)
+
+    def _failed(self, error: BaseException) -> ToolError:
+        # an OSError's own text holds a path of the server
+        words = error.strerror or "" if isinstance(error, OSError) else _words(error)
+        return ToolError(f"{self.name!r} raised {type(error).__name__}: {words}".rstrip(": ") + ".")
 
     def _text(self, result: object) -> str:
-        text = result if isinstance(result, str) else msgspec.json.encode(result, enc_hook=str).decode()
+        if _size(result, _LARGEST) > _LARGEST:
+            raise ToolResultTooLarge(
+                f"{self.name!r} gave more than {_LARGEST} characters. Ask it for less, or for one part at a time."
+            )
+        text = result if isinstance(result, str) else msgspec.json.encode(result, enc_hook=_plain).decode()
         if len(text) > self.max_result:
-            left = len(text) - self.max_result
-            return f"{text[: self.max_result]}\n[cut: {left} more characters]"
-        return text
+            text = cut(text, self.max_result)
+        return text if text.isascii() and "\0" not in text else _storable(text)
 
     def __call__(self, *args: object, **kwargs: object) -> Any:  # noqa: ANN401 - whatever the function returns
         """Call the function itself, unchecked, as if it were not decorated."""
@@ -138,29 +231,96 @@ class Tool:
         return f"Tool({self.name!r})"
 
 
+def cut(text: str, most: int) -> str:
+    """Shorten a text to so many characters, its last line saying how many are left out."""
+    note = f"\n[cut: {len(text)} characters in all]"
+    return text[: max(0, most - len(note))] + note[-most:]
+
+
+def _size(value: object, most: int) -> int:
+    """Count roughly the characters of a value as JSON, and stop counting beyond `most`."""
+    if isinstance(value, str | bytes):
+        return len(value)
+    total = 0
+    todo = [value]
+    while todo and total <= most:
+        item = todo.pop()
+        if isinstance(item, str | bytes):
+            total += len(item) + 3
+        elif isinstance(item, dict):
+            fields = cast("dict[object, object]", item)
+            total += 2 + len(fields)
+            todo.extend(fields.keys() if total <= most else ())
+            todo.extend(fields.values() if total <= most else ())
+        elif isinstance(item, list | tuple | set | frozenset):
+            items = cast("Collection[object]", item)
+            total += 2 + len(items)
+            todo.extend(items if total <= most else ())
+        else:
+            total += 4
+    return total
+
+
+def _waits(value: object) -> bool:
+    return inspect.isawaitable(value)
+
+
+async def _awaited(value: Awaitable[object]) -> object:
+    return await value
+
+
+def _words(error: BaseException) -> str:
+    try:
+        return str(error)[:500]
+    except Exception:  # noqa: BLE001 - foreign exceptions may fail even to say what they are
+        return "(it cannot say why)"
+
+
+def _plain(value: object) -> object:
+    """Give a value that JSON does not know as one that it does."""
+    if isinstance(value, pydantic.BaseModel):
+        return value.model_dump(mode="json")
+    return str(value)
+
+
+def _storable(text: str) -> str:
+    """Replace what databases and wires refuse: NUL and lone surrogates."""
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+
+
 class ToolFactory(Protocol):
     """A tool plugin: `plugin = …` at the end of a file in `tools/`.
 
-    `config_schema` is the JSON Schema of what an agent may set for it.
+    `config_schema` is the JSON Schema of what an agent may set for it, with a
+    smallest useful setting under `examples`. What is built belongs to the
+    organisation that it was built for.
     """
 
     name: str
     description: str
     config_schema: dict[str, Any]
 
-    def build(self, config: dict[str, Any], name: str | None = None) -> Awaitable[list[Tool]]:
-        """Make the tools of one use; `name` renames the only one of a single-tool plugin."""
+    def build(
+        self, config: dict[str, Any], name: str | None = None, context: ToolContext | None = None
+    ) -> Awaitable[list[Tool]]:
+        """Make the tools of one use; bad settings are `Invalid` with pointers below `/config`.
+
+        `name` renames the only tool of a plugin, and is the prefix of several.
+        `context` holds the resources for plugins that ask a server which tools there are.
+        """
         ...
-
-
-F = TypeVar("F", bound=Handler)
 
 
 @overload
 def tool(function: Handler, /) -> Tool: ...
 @overload
 def tool(
-    *, name: str | None = None, description: str | None = None, pure: bool = False, timeout: float = 60.0
+    *,
+    name: str | None = None,
+    description: str | None = None,
+    pure: bool = False,
+    timeout: float = 60.0,
+    max_result: int = 100_000,
 ) -> Callable[[Handler], Tool]: ...
 def tool(
     function: Handler | None = None,
@@ -170,61 +330,29 @@ def tool(
     description: str | None = None,
     pure: bool = False,
     timeout: float = 60.0,
+    max_result: int = 100_000,
 ) -> Tool | Callable[[Handler], Tool]:
     """Make a tool of a function: schema from its type hints, words from its docstring.
 
-    A parameter named `context` receives the `ToolContext` and is not shown to
-    the model. The lines `name: text` of a Google-style `Args:` section become
-    the descriptions of the parameters.
+    The function receives values of the types that it names: pydantic models,
+    dataclasses, `datetime`, enums. A parameter `context: ToolContext` receives
+    the context and is not shown to the model. What the docstring says of the
+    parameters (in Google's, NumPy's or Sphinx's form) becomes their description.
     """
 
     def make(function: Handler) -> Tool:
-        summary, notes = _docstring(function)
-        parameters, takes_context = _parameters(function, notes)
+        words = read_docstring(function)
+        signature = read_signature(function, words.notes, ToolContext)
         return Tool(
             name or function.__name__,
-            description or summary,
-            parameters,
+            description or words.summary,
+            signature.parameters,
             function,
             pure=pure,
             timeout=timeout,
-            takes_context=takes_context,
+            max_result=max_result,
+            takes_context=signature.takes_context,
+            convert=signature.convert,
         )
 
     return make(function) if function is not None else make
-
-
-def _parameters(function: Handler, notes: dict[str, str]) -> tuple[dict[str, Any], bool]:
-    hints = get_type_hints(function, include_extras=True)
-    fields: dict[str, Any] = {}
-    takes_context = False
-    for name, parameter in inspect.signature(function).parameters.items():
-        if name == "context":
-            takes_context = True
-            continue
-        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
-            raise Invalid(
-                "A tool takes plain named parameters only.", errors=[FieldError(f"/{name}", "not a plain parameter")]
-            )
-        default = ... if parameter.default is parameter.empty else parameter.default
-        fields[name] = (hints.get(name, Any), pydantic.Field(default, description=notes.get(name)))
-    model = pydantic.create_model(function.__name__, __config__=pydantic.ConfigDict(extra="forbid"), **fields)
-    schema = model.model_json_schema()
-    schema.pop("title", None)
-    for prop in schema.get("properties", {}).values():
-        prop.pop("title", None)
-    schema.setdefault("properties", {})
-    return schema, takes_context
-
-
-def _docstring(function: Handler) -> tuple[str, dict[str, str]]:
-    text = inspect.getdoc(function) or ""
-    head, _, rest = text.partition("Args:")
-    notes: dict[str, str] = {}
-    for line in rest.splitlines():
-        name, colon, note = line.strip().partition(":")
-        if colon and name.split(" ")[0].isidentifier():
-            notes[name.split(" ")[0]] = note.strip()
-        elif line.strip() in ("Returns:", "Raises:"):
-            break
-    return head.strip() or function.__name__.replace("_", " "), notes
