@@ -1,0 +1,1 @@
+"""What travels: the request and response bodies of each protocol."""
