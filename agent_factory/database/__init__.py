@@ -1,1 +1,1 @@
-"""PostgreSQL: the embedded server, sessions, models and migrations."""
+"""PostgreSQL: the embedded server, sessions that see one organisation, models and migrations."""

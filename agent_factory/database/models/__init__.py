@@ -1,1 +1,32 @@
-"""Tables, one file an owner."""
+"""The tables, one file an owner; importing the package knows them all."""
+
+from agent_factory.database.models.agents import AgentRow, AgentTemplateRow, AgentVersionRow
+from agent_factory.database.models.auth import ApiKeyRow, UserRow
+from agent_factory.database.models.idempotency import IdempotencyKeyRow
+from agent_factory.database.models.organizations import OrganizationRow
+from agent_factory.database.models.runs import (
+    MessageRow,
+    ProcessRow,
+    RunRow,
+    RunSnapshotRow,
+    RunStatus,
+    RunStepRow,
+    SessionRow,
+)
+
+__all__ = [
+    "AgentRow",
+    "AgentTemplateRow",
+    "AgentVersionRow",
+    "ApiKeyRow",
+    "IdempotencyKeyRow",
+    "MessageRow",
+    "OrganizationRow",
+    "ProcessRow",
+    "RunRow",
+    "RunSnapshotRow",
+    "RunStatus",
+    "RunStepRow",
+    "SessionRow",
+    "UserRow",
+]

@@ -1,0 +1,101 @@
+"""LISTEN on one connection that comes back by itself."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+
+import asyncpg
+import structlog
+
+from agent_factory.database.pool import Connect
+from agent_factory.kit.errors import Problem
+
+log = structlog.stdlib.get_logger(__name__)
+
+Callback = Callable[[str], None]
+"""Takes a notification's payload; an empty one says that some may have been missed."""
+
+
+class Listener:
+    """Keeps one connection for every channel that anyone listens to.
+
+    While PostgreSQL is away it tries again, with a pause that grows from
+    0.1 s to 5 s. After each gap every callback is called with an empty
+    payload, for what was said meanwhile is lost.
+    """
+
+    def __init__(self, connect: Connect) -> None:
+        """Remember how to connect; nothing runs before the first `add`."""
+        self._connect = connect
+        self._callbacks: dict[str, list[Callback]] = {}
+        self._task: asyncio.Task[None] | None = None
+        self._connection: asyncpg.Connection | None = None
+
+    async def add(self, channel: str, callback: Callback) -> None:
+        """Call back on each notification; returns when PostgreSQL has agreed, or at once while it is away."""
+        new = channel not in self._callbacks
+        self._callbacks.setdefault(channel, []).append(callback)
+        if self._task is None:
+            with suppress(Problem):
+                self._connection = await self._connected()
+            self._task = asyncio.create_task(self._keep(), name="database listener")
+        elif new and self._connection is not None:
+            with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+                await self._connection.add_listener(channel, self._heard)
+
+    async def remove(self, channel: str, callback: Callback) -> None:
+        """Stop calling back."""
+        left = self._callbacks.get(channel, [])
+        left.remove(callback)
+        if not left:
+            del self._callbacks[channel]
+            if self._connection is not None:
+                with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+                    await self._connection.remove_listener(channel, self._heard)
+
+    async def close(self) -> None:
+        """Stop listening to everything."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.terminate()
+        self._callbacks.clear()
+
+    async def _keep(self) -> None:
+        pause = 0.1
+        while True:
+            if self._connection is not None:
+                await _gone(self._connection)
+                self._connection = None
+                log.info("the listening connection is gone; connecting again")
+            try:
+                self._connection = await self._connected()
+            except Problem:
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, 5.0)
+                continue
+            pause = 0.1
+            for callbacks in list(self._callbacks.values()):
+                for callback in list(callbacks):
+                    callback("")
+
+    async def _connected(self) -> asyncpg.Connection:
+        connection = await self._connect()
+        for channel in list(self._callbacks):
+            await connection.add_listener(channel, self._heard)
+        return connection
+
+    def _heard(self, _connection: object, _pid: int, channel: str, payload: object) -> None:
+        for callback in list(self._callbacks.get(channel, [])):
+            callback(str(payload))
+
+
+async def _gone(connection: asyncpg.Connection) -> None:
+    gone = asyncio.Event()
+    connection.add_termination_listener(lambda _connection: gone.set())
+    if not connection.is_closed():
+        await gone.wait()

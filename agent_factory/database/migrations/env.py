@@ -1,0 +1,16 @@
+"""How Alembic runs our revisions: over the connection that it is given, one transaction each."""
+
+from alembic import context
+
+from agent_factory.database import models
+from agent_factory.database.base import Base
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=Base.metadata if models else None,
+    compare_server_default=True,
+    transaction_per_migration=True,
+)
+
+with context.begin_transaction():
+    context.run_migrations()

@@ -1,0 +1,25 @@
+"""How the database is reached."""
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class DatabaseSettings(BaseModel):
+    """Where PostgreSQL is and how patient we are with it; times in seconds.
+
+    Without `url` the embedded PostgreSQL runs, with its data in
+    `<data_dir>/postgres`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    url: str | None = Field(default=None, repr=False)
+    data_dir: Path = Path(".data")
+    pool_size: int = Field(default=10, ge=1, le=1000)
+    """Connections for requests, and as many again for the engine's statements."""
+    connect_timeout: float = Field(default=5.0, gt=0)
+    pool_timeout: float = Field(default=10.0, gt=0)
+    statement_timeout: float = Field(default=30.0, gt=0)
+    lock_timeout: float = Field(default=10.0, gt=0)
+    idle_in_transaction_timeout: float = Field(default=60.0, gt=0)
