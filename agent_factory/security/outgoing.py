@@ -1,0 +1,144 @@
+"""What tools need for requests of their own: the guarded client, hosts by name, secrets bound to a host."""
+
+import re
+from collections.abc import Iterable, Mapping
+
+import msgspec
+import orjson
+import pydantic
+import yarl
+from pydantic import Field
+
+from agent_factory.core.tool import ToolContext, ToolDenied
+from agent_factory.kit.errors import FieldError, Invalid
+from agent_factory.security.egress import Answer, Egress
+
+_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
+_FRAMING = frozenset(
+    {"host", "connection", "content-length", "transfer-encoding", "upgrade", "accept-encoding", "te", "trailer"}
+)
+"""Headers that frame a message; who sets them can hide a second request in the first."""
+
+_TOLD = ("content-type", "location", "retry-after", "etag", "link")
+"""Response headers that a model may need."""
+
+_SHORTEST_MASKED = 4
+"""Characters of a secret that is masked; a shorter one would blank out ordinary words."""
+
+
+class BoundSecret(pydantic.BaseModel):
+    """A secret that goes along as a header to one host, and to no other."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+    secret: str = Field(min_length=1, max_length=100, description="Name of the stored secret.")
+    host: str = Field(min_length=1, max_length=255, description="The exact host; with :port where it is not the usual.")
+    header: str = Field(default="Authorization", pattern=r"^[A-Za-z0-9-]{1,100}$")
+    format: str = Field(default="Bearer {}", max_length=200, description="The value; {} stands for the secret.")
+
+
+def guarded(context: ToolContext, tool: str) -> Egress:
+    """Give the guarded client of a context, open also for the operator's private hosts."""
+    egress: Egress = context.need("egress", tool)
+    hosts: tuple[str, ...] = context.resources.get("private_hosts") or ()
+    return egress.trusting(*hosts) if hosts else egress
+
+
+def host_of(url: str, *, at: str = "/url") -> str:
+    """Give the `host` of an http URL, or `host:port` where the port is not the usual; else `Invalid`.
+
+    The URL is read by the parser of the guarded client, so that the host which
+    is checked is the host which is dialled.
+    """
+    try:
+        parsed = yarl.URL(url)
+        host, port, usual = parsed.raw_host, parsed.port, parsed.is_default_port()
+    except ValueError:
+        host = port = None
+        usual, parsed = False, yarl.URL()
+    if parsed.scheme not in ("http", "https") or not host:
+        raise Invalid("This is no http URL.", errors=[FieldError(at, "must begin with https:// or http://")])
+    name = f"[{host}]" if ":" in host else host.lower()
+    return name if usual else f"{name}:{port}"
+
+
+def allows(patterns: Iterable[str], host: str) -> bool:
+    """Tell whether a pattern names the host: `*`, `host`, `host:port` or `*.domain`."""
+    return any(
+        pattern in ("*", host) or (pattern.startswith("*.") and host.endswith(pattern[1:]))
+        for pattern in (p.lower() for p in patterns)
+    )
+
+
+def secret_headers(secrets: Iterable[BoundSecret], url: str, context: ToolContext, tool: str) -> dict[str, str]:
+    """Give the headers of the secrets that are bound to this URL's host.
+
+    A secret never travels in the clear: over http it is `ToolDenied`, unless
+    the operator opened that very host.
+    """
+    host = host_of(url)
+    target = yarl.URL(url)
+    private: tuple[str, ...] = context.resources.get("private_hosts") or ()
+    safe = target.scheme == "https" or f"{target.host}:{target.port}" in private
+    headers: dict[str, str] = {}
+    for bound in secrets:
+        if bound.host.lower() != host:
+            continue
+        if not safe:
+            raise ToolDenied(f"The secret for {host} is sent over https only.")
+        headers[bound.header] = bound.format.replace("{}", context.need("secrets", tool)(bound.secret))
+    return headers
+
+
+def merged_headers(fixed: Mapping[str, str], asked: Mapping[str, str], secret: Mapping[str, str]) -> dict[str, str]:
+    """Join the author's, the model's and the secret headers; the model may not set one of the others.
+
+    A header that is malformed, or that frames the message, is `Invalid`.
+    """
+    taken = {h.lower() for h in (*fixed, *secret)} | _FRAMING
+    faults = [
+        FieldError(f"/headers/{name[:100]}", "may not be set" if name.lower() in taken else "is no header")
+        for name, value in asked.items()
+        if name.lower() in taken or not _HEADER.fullmatch(name) or re.search(r"[\r\n\0]", value)
+    ]
+    if faults:
+        raise Invalid("These headers cannot be sent.", errors=faults)
+    return {**fixed, **asked, **secret}
+
+
+def readable(answer: Answer, secrets: Mapping[str, str]) -> dict[str, object]:
+    """Give an answer as a model reads it: status, some headers, the body as JSON or text.
+
+    A secret that the other server echoes is masked.
+    """
+    values = [
+        v for header in secrets.values() for v in (header, header.rpartition(" ")[2]) if len(v) >= _SHORTEST_MASKED
+    ]
+    out: dict[str, object] = {"status": answer.status}
+    for name in _TOLD:
+        if name in answer.headers:
+            out[name.replace("-", "_")] = masked(answer.headers[name], values)
+    if not answer.body:
+        return out
+    kind = answer.headers.get("content-type", "")
+    if b"\0" in answer.body[:10_000]:
+        out["body"] = f"({len(answer.body)} bytes that are no text)"
+        return out
+    text = masked(answer.text, values)
+    out["body"] = msgspec.Raw(text.encode()) if "json" in kind and _is_json(text) else text
+    return out
+
+
+def masked(text: str, values: Iterable[str]) -> str:
+    """Replace every secret value in a text by asterisks."""
+    for value in values:
+        text = text.replace(value, "***")
+    return text
+
+
+def _is_json(text: str) -> bool:
+    try:
+        orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return False
+    return True
