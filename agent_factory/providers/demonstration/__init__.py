@@ -1,0 +1,1 @@
+"""How the built-in demo understands a message: rules, no language model."""

@@ -1,0 +1,150 @@
+"""Chooses the tools that a message asks for and fills in their arguments."""
+
+import re
+from collections.abc import Sequence
+from typing import Any, cast
+
+from agent_factory.core.model import ToolSpec
+from agent_factory.providers.demonstration.arithmetic import expression
+from agent_factory.providers.demonstration.minimal import document
+
+_CALCULATOR = "calculator"
+_URL = re.compile(r"https?://[^\s<>\"')\]]+")
+_SQL = re.compile(r"\b(?:select|with|show|explain|insert|update|delete)\b.+", re.IGNORECASE | re.DOTALL)
+_PATH = re.compile(r"(?:[\w.-]+/)+[\w.-]*|\b[\w-]+\.(?:txt|md|csv|json|ya?ml|log|html?|py|toml|ini|xml)\b")
+_QUOTED = re.compile(r"[\"“'‘`]([^\"”'’`]{1,500})[\"”'’`]")  # noqa: RUF001 - the quotes that people type
+_NUMBER = re.compile(r"(?<![\w.])[-+]?\d+(?:\.\d+)?")
+_PLACE = re.compile(r"\b(?:in|for|at|of|to|from)\s+((?:[A-Z][\w'’-]+)(?:\s+[A-Z][\w'’-]+)*)")  # noqa: RUF001 - as typed
+_PROPER = re.compile(r"(?<=[a-z,] )([A-Z][\w'-]+(?:\s+[A-Z][\w'-]+)*)")
+_ASKING = re.compile(
+    r"^\s*(?:please\s+)?(?:can you\s+|could you\s+)?(?:search|look|google|find|browse)\b"
+    r"(?:\s+(?:up|out))?(?:\s+(?:the\s+)?(?:web|internet|online))?(?:\s+(?:for|about|on))?\s*",
+    re.IGNORECASE,
+)
+_WISHES: tuple[tuple[re.Pattern[str], frozenset[str]], ...] = (
+    (re.compile(r"\b(?:search|google|look up|find out)\b|\bon the (?:web|internet)\b", re.IGNORECASE), frozenset({"search"})),
+    (_URL, frozenset({"fetch", "http", "url", "browse", "request", "scrape"})),
+    (re.compile(r"\b(?:write|save|store|create)\b.*\bfile\b|\b(?:save|write) .* to\b", re.IGNORECASE), frozenset({"write"})),
+    (re.compile(r"\blist\b.*\b(?:files?|folder|directory)\b", re.IGNORECASE), frozenset({"list"})),
+    (re.compile(r"\b(?:read|open|show|print|load)\b.*\bfile\b|\bread\s+\S+\.\w+", re.IGNORECASE), frozenset({"read"})),
+    (re.compile(r"\bwhat(?:'s| is)? (?:the )?(?:current )?(?:time|date)|\bwhat day\b|\bcurrent (?:time|date)\b|"
+                r"\btoday'?s date\b|\bwhat time\b", re.IGNORECASE), frozenset({"time", "date", "clock", "now"})),
+    (re.compile(r"\bselect\b.+\bfrom\b|\bsql\b|\bquery the\b|\bdatabase\b", re.IGNORECASE), frozenset({"sql", "database"})),
+)  # fmt: skip
+_VERBS = frozenset(
+    {"get", "fetch", "find", "lookup", "look", "up", "read", "run", "do", "make", "tool", "the", "a", "of"}
+)
+_ACTION = ("action", "operation", "mode", "command")
+
+
+def planned(message: str, tools: Sequence[ToolSpec]) -> list[tuple[ToolSpec, dict[str, Any]]]:
+    """List the calls that a message asks for, in the order of the tools, each with its arguments."""
+    calls: list[tuple[ToolSpec, dict[str, Any]]] = []
+    lowered = message.lower()
+    for tool in tools:
+        arithmetic = expression(message) if tool.name == _CALCULATOR else None
+        if arithmetic is not None:
+            calls.append((tool, {"expression": arithmetic}))
+        elif _named(tool.name, lowered) or (tool.name != _CALCULATOR and _wished(tool, message, lowered)):
+            calls.append((tool, arguments(tool, message)))
+    return calls
+
+
+def _named(name: str, lowered: str) -> bool:
+    plain = name.lower()
+    spaced = re.sub(r"[_-]+", " ", plain)
+    return re.search(rf"(?<![\w-])(?:{re.escape(plain)}|{re.escape(spaced)})(?![\w-])", lowered) is not None
+
+
+def _wished(tool: ToolSpec, message: str, lowered: str) -> bool:
+    words = {w for w in re.split(r"[_\W]+|(?<=[a-z])(?=[A-Z])", tool.name) if w}
+    words = {w.lower() for w in words}
+    if any(words & names and pattern.search(message) for pattern, names in _WISHES):
+        return True
+    telling = words - _VERBS
+    generic = frozenset[str]().union(*(names for _, names in _WISHES))
+    return bool(telling - generic) and all(re.search(rf"\b{re.escape(w)}s?\b", lowered) for w in telling)
+
+
+def arguments(tool: ToolSpec, message: str) -> dict[str, Any]:
+    """Fill in a tool's arguments from a message, by the names and types of its schema."""
+    properties: dict[str, Any] = tool.parameters.get("properties", {})
+    required: list[str] = tool.parameters.get("required", [])
+    out: dict[str, Any] = {}
+    numbers = _NUMBER.findall(message)
+    for name, schema in properties.items():
+        shape = cast("dict[str, Any]", schema) if isinstance(schema, dict) else {}
+        value = _value(name.lower(), shape, message, numbers)
+        if value is None and name in required:
+            value = _fallback(shape, message, tool)
+        if value is not None and (name in required or _telling(name, value, message)):
+            out[name] = value
+    return out
+
+
+def _telling(name: str, value: object, message: str) -> bool:
+    """Take an optional argument only where the message really says it."""
+    return name.lower() in ("url", "path", "expression", "sql") or (
+        isinstance(value, str) and re.search(rf"\b{re.escape(name)}\b", message, re.IGNORECASE) is not None
+    )
+
+
+def _value(name: str, schema: dict[str, Any], message: str, numbers: list[str]) -> object:
+    if "const" in schema:
+        return schema["const"]
+    if schema.get("enum"):
+        return _chosen(schema["enum"], message)
+    said = re.search(
+        rf"\b{re.escape(name).replace('_', '[ _]')}\b\s*(?:is|=|:|of)?\s*[\"'“]?([\w./:@-]+)", message, re.IGNORECASE
+    )
+    match schema.get("type"):
+        case "integer":
+            return next((int(n) for n in numbers if "." not in n), None)
+        case "number":
+            return float(numbers[0]) if numbers else None
+        case "boolean":
+            return schema.get("default")
+        case "string" | None:
+            return _words(name, message) or (said[1] if said else None)
+        case _:
+            return None
+
+
+def _chosen(options: list[Any], message: str) -> object:
+    lowered = message.lower()
+    return next((o for o in options if isinstance(o, str) and re.search(rf"\b{re.escape(o.lower())}", lowered)), None)
+
+
+def _words(name: str, message: str) -> str | None:
+    """Find what a text argument of this name is, in the message."""
+    url, path, quoted, sql = _URL.search(message), _PATH.search(message), _QUOTED.search(message), _SQL.search(message)
+    place = _PLACE.search(message) or _PROPER.search(message)
+    found: str | None = None
+    if name in ("url", "uri", "link", "href"):
+        found = url[0].rstrip(".,;!?") if url else None
+    elif "path" in name or "file" in name:
+        found = path[0] if path else (quoted[1] if quoted else None)
+    elif name == "expression":
+        found = expression(message)
+    elif name in ("sql", "statement"):
+        found = sql[0].strip().rstrip("?`") if sql else None
+    elif name in ("city", "location", "place", "country", "region", "timezone", "tz"):
+        found = place[1] if place else None
+    elif name in ("query", "q", "search", "question", "topic"):
+        is_sql = sql is not None and re.search(r"\bfrom\b", sql[0], re.IGNORECASE)
+        found = sql[0].strip() if sql and is_sql else (_ASKING.sub("", message).strip().rstrip("?.!") or message)
+    elif name in ("prompt", "message", "input", "task", "instruction", "instructions", "request"):
+        found = message
+    elif name in ("content", "text", "body", "data"):
+        found = quoted[1] if quoted else message
+    elif quoted:
+        found = quoted[1]
+    return found
+
+
+def _fallback(schema: dict[str, Any], message: str, tool: ToolSpec) -> object:
+    if schema.get("type", "string") == "string" and not schema.get("enum") and "format" not in schema:
+        number = _NUMBER.search(message)
+        place = _PLACE.search(message) or _PROPER.search(message)
+        return place[1] if place else (number[0] if number else message)
+    return document(schema | {k: v for k, v in tool.parameters.items() if k in ("$defs", "definitions")}, "")
