@@ -1,7 +1,7 @@
 """What a language model is to us: a request, a response, a stream, and the ways it fails."""
 
-from collections.abc import AsyncGenerator
-from typing import Any, ClassVar, Literal, Protocol
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import msgspec
 import pydantic
@@ -161,6 +161,23 @@ class ModelProvider(Protocol):
 
     async def get_pricing(self) -> list[Pricing]:
         """List prices where the vendor publishes them."""
+        ...
+
+
+class Embeddings(msgspec.Struct, frozen=True):
+    """The vectors of some texts, in their order. `model` is the name that the vendor reports."""
+
+    vectors: tuple[tuple[float, ...], ...]
+    model: str
+    tokens: int = 0
+
+
+@runtime_checkable
+class Embedder(Protocol):
+    """A provider that also turns texts into vectors."""
+
+    async def embed(self, model: str, texts: Sequence[str], dimensions: int | None = None) -> Embeddings:
+        """Embed texts; every failure is a `ModelError`, and nothing is tried twice."""
         ...
 
 

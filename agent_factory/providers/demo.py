@@ -1,13 +1,14 @@
 """The built-in demo: answers by rules, so that everything works before a real model is set."""
 
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 
 import orjson
 
 from agent_factory.core.message import Message, Part, Text, ToolCall, ToolResult
 from agent_factory.core.model import (
     Done,
+    Embeddings,
     ModelEvent,
     ModelInfo,
     ModelProvider,
@@ -21,6 +22,7 @@ from agent_factory.core.model import (
 from agent_factory.kit.ids import uuid7
 from agent_factory.providers import Access
 from agent_factory.providers.demonstration.arithmetic import decimals
+from agent_factory.providers.demonstration.embedding import DIMENSIONS, hashed
 from agent_factory.providers.demonstration.minimal import document
 from agent_factory.providers.demonstration.plan import arguments, planned
 from agent_factory.security.egress import Egress
@@ -62,6 +64,11 @@ class Demo:
                 yield ToolCallDelta(calls, part.id, part.name, part.arguments)
                 calls += 1
         yield Done(response)
+
+    async def embed(self, model: str, texts: Sequence[str], dimensions: int | None = None) -> Embeddings:  # noqa: ARG002 - there is one
+        """Turn texts into vectors by hashing their words."""
+        vectors = tuple(hashed(text, dimensions or DIMENSIONS) for text in texts)
+        return Embeddings(vectors, "demo", sum(len(text) // _TOKEN + 1 for text in texts))
 
     async def get_available_models(self) -> list[ModelInfo]:
         """List the one model."""

@@ -4,7 +4,7 @@ from agent_factory.core.model import ModelProvider
 from agent_factory.providers import Access
 from agent_factory.providers.wire.chat_completions import ChatCompletions
 from agent_factory.providers.wire.chat_messages import Dialect
-from agent_factory.providers.wire.provider import WireProvider
+from agent_factory.providers.wire.embeddings import EmbeddingProvider
 from agent_factory.security.egress import Egress
 
 URL = "http://127.0.0.1:11434"
@@ -20,7 +20,7 @@ class Ollama:
         """Make the client; the URL is the server's, without `/v1`."""
         base = (access.url or URL).rstrip("/").removesuffix("/v1") + "/v1"
         reached = Access(access.name, base, access.api_key, access.context_window)
-        return WireProvider(reached, egress, ChatCompletions(Dialect(access.name)))
+        return EmbeddingProvider(reached, egress, ChatCompletions(Dialect(access.name)))
 
 
 plugin = Ollama()

@@ -6,7 +6,7 @@ from agent_factory.core.model import ModelProvider
 from agent_factory.providers import Access
 from agent_factory.providers.wire.chat_completions import ChatCompletions
 from agent_factory.providers.wire.chat_messages import Dialect
-from agent_factory.providers.wire.provider import WireProvider
+from agent_factory.providers.wire.embeddings import EmbeddingProvider
 from agent_factory.security.egress import Egress
 
 URL = "https://api.openai.com/v1"
@@ -25,7 +25,7 @@ class OpenAI:
         own = not access.url or access.url.rstrip("/") == URL
         listed = _is_chat if own else None
         reached = Access(access.name, access.url or URL, access.api_key, access.context_window)
-        return WireProvider(reached, egress, wire, listed=listed)
+        return EmbeddingProvider(reached, egress, wire, listed=listed)
 
 
 def _is_chat(model: str) -> bool:

@@ -98,7 +98,7 @@ class WireProvider:
                 max_bytes=_MOST,
             )
         except Problem as error:
-            raise _told(self.name, error) from error
+            raise told(self.name, error) from error
         if answer.status != 200:  # noqa: PLR2004 - HTTP
             raise failure(self.name, answer.status, answer.headers, answer.body)
         return self._wire.decode(answer.body)
@@ -125,7 +125,7 @@ class WireProvider:
                     yield event
                 await answer.settle()
         except Problem as error:
-            raise _told(self.name, error) from error
+            raise told(self.name, error) from error
 
     async def _events(self, answer: StreamAnswer) -> AsyncGenerator[ModelEvent, None]:
         decoder = self._wire.decoder()
@@ -145,7 +145,7 @@ class WireProvider:
                 "GET", self._base + "/models", headers=headers, timeout=_LIST_SECONDS, max_bytes=_MOST
             )
         except Problem as error:
-            raise _told(self.name, error) from error
+            raise told(self.name, error) from error
         if answer.status in (404, 405, 501):
             return []
         if answer.status != 200:  # noqa: PLR2004 - HTTP
@@ -178,7 +178,7 @@ def _authority(url: str) -> str:
     return f"{parts.hostname}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
 
 
-def _told(provider: str, error: Problem) -> Problem:
+def told(provider: str, error: Problem) -> Problem:
     """Leave model errors as they are and translate those of the connection."""
     return no_answer(provider, error) if error.code.startswith("egress_") else error
 
