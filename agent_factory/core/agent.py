@@ -51,12 +51,13 @@ class Memory(Strict):
 class GuardrailUse(Strict):
     """A rule over what goes in, out, or to tools.
 
-    `on` names the places, `action` what happens to a match: `block` ends the
-    turn, `redact` replaces the match, `ask` waits for a person.
+    `on` names the places, by default those where the rule makes sense;
+    `action` what happens to a match, by default what fits rule and place:
+    `block` ends the turn, `redact` replaces the match, `ask` waits for a person.
     """
 
     use: Literal["pii", "secrets", "injection", "schema", "topics"]
-    on: tuple[Literal["input", "output", "tools"], ...] = ("input", "output", "tools")
+    on: tuple[Literal["input", "output", "tools"], ...] | None = Field(default=None, min_length=1)
     action: Literal["block", "redact", "ask"] | None = None
     config: dict[str, Any] = {}
 
