@@ -17,6 +17,8 @@ from agent_factory.database.settings import DatabaseSettings
 from agent_factory.kit.ids import uuid7
 from agent_factory.security.auth import Actor
 
+pytest_plugins = ["tests.doubles.fixtures"]
+
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 """Settings for servers whose data nobody misses."""
 
@@ -81,7 +83,11 @@ def new_actor(database: Database) -> Callable[[], Awaitable[Actor]]:
             await session.flush()
             session.add(
                 UserRow(
-                    id=user_id, organization_id=organization_id, email=f"{user_id}@example.com", name="Owner", role="owner"
+                    id=user_id,
+                    organization_id=organization_id,
+                    email=f"{user_id}@example.com",
+                    name="Owner",
+                    role="owner",
                 )
             )
         return Actor(organization_id, user_id, "owner")
