@@ -6,7 +6,7 @@ import contextvars
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -184,3 +184,25 @@ class Threads:
             job = self._jobs.popleft()
             job.running = True
             return job
+
+
+_THREADS: Final = Threads()
+"""One set for the process, for it is the process that hanging code must not exhaust."""
+
+
+async def in_thread(function: Callable[[], T], seconds: float) -> T:
+    """Run a blocking function in one of the process's threads and give its value.
+
+    Raises what the function raises, `OverdueError` or `ExhaustedError`. A
+    function that ends by SystemExit or the like raises `RuntimeError`.
+    """
+    outcome = await _THREADS.run(function, seconds)
+    match outcome.error:
+        case None:
+            return outcome.value
+        case StopIteration() | StopAsyncIteration():  # these two mean something else to whoever awaits
+            raise RuntimeError(f"{type(outcome.error).__name__} escaped") from outcome.error
+        case Exception():
+            raise outcome.error
+        case stop:
+            raise RuntimeError(f"{type(stop).__name__} escaped") from stop

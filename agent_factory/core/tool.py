@@ -1,15 +1,16 @@
 """Tools: a function, its JSON Schema, and how it is called safely (S75-S78)."""
 
+import hashlib
 import inspect
 import re
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from functools import partial
-from typing import Any, Final, Protocol, cast, overload
+from typing import Any, Protocol, cast, overload
 
 import msgspec
 import pydantic
 
-from agent_factory.core.deadline import ExhaustedError, OverdueError, Threads, within
+from agent_factory.core.deadline import ExhaustedError, OverdueError, in_thread, within
 from agent_factory.core.model import ToolSpec
 from agent_factory.core.schema import Schema, json_faults
 from agent_factory.core.signature import read_docstring, read_signature
@@ -105,9 +106,6 @@ NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _LARGEST = 5_000_000
 """Characters of a result that is refused rather than cut: a tool that gives more is at fault."""
 
-_THREADS: Final = Threads()
-"""The threads of blocking tools: one set a process, for it is the process that they must not exhaust."""
-
 
 class Tool:
     """A named function with a schema.
@@ -157,6 +155,12 @@ class Tool:
         """The tool as a model is told of it."""
         return ToolSpec(self.name, self.description, self.parameters)
 
+    @property
+    def fingerprint(self) -> str:
+        """Name what a model is told of the tool: SHA-256 in hex, for approving a foreign tool as it stands."""
+        told = msgspec.json.encode([self.name, self.description, self.parameters], order="sorted")
+        return hashlib.sha256(told).hexdigest()
+
     def check(self, arguments: object) -> None:
         """Raise `Invalid` with a pointer for every fault in the arguments."""
         faults = json_faults(arguments) or self._schema.faults(arguments)
@@ -198,14 +202,10 @@ class Tool:
             raise self._failed(error) from None
 
     async def _blocking(self, values: dict[str, Any]) -> object:
-        outcome = await _THREADS.run(partial(self.handler, **values), self.timeout)
-        match outcome.error:
-            case None:
-                return await within(_awaited(outcome.value), self.timeout) if _waits(outcome.value) else outcome.value
-            case Exception():
-                raise outcome.error
-            case stop:
-                raise self._failed(stop)
+        value = await in_thread(partial(self.handler, **values), self.timeout)
+        if inspect.isawaitable(value):
+            return await within(_awaited(value), self.timeout)
+        return value
 
     def _failed(self, error: BaseException) -> ToolError:
         # an OSError's own text holds a path of the server
@@ -259,10 +259,6 @@ def _size(value: object, most: int) -> int:
         else:
             total += 4
     return total
-
-
-def _waits(value: object) -> bool:
-    return inspect.isawaitable(value)
 
 
 async def _awaited(value: Awaitable[object]) -> object:

@@ -10,7 +10,7 @@ from agent_factory.core.agent import Agent, ToolUse
 from agent_factory.core.message import user
 from agent_factory.core.model import ModelRequest, ModelSettings, OutputSchema, ToolSpec
 from agent_factory.core.schema import Schema
-from agent_factory.core.tool import Tool, ToolFactory
+from agent_factory.core.tool import Tool, ToolContext, ToolFactory
 from agent_factory.kit.catalog import Catalog
 from agent_factory.kit.errors import FieldError, Invalid, NotFound, Problem
 from agent_factory.runtime.guardrails import Guards, compile_guardrails
@@ -74,7 +74,7 @@ async def compile_agent(
     `functions` are a script's own tools, by name. Raises `UnknownModel`, or
     `Invalid` with the pointer of every tool that cannot be made.
     """
-    model = resources.models.resolve(agent.model)
+    model = await resources.models.find(agent.model)
     tools = await _bind(agent, resources, functions or {})
     return Compiled(
         agent=agent,
@@ -123,7 +123,8 @@ async def _make(item: Tool | ToolUse, resources: Resources, functions: Mapping[s
         return [item], "allow"
     if item.use in functions:
         return [functions[item.use]], item.permission
-    return await resources.tools.get(item.use).build(item.config, item.name), item.permission
+    context = ToolContext(resources=resources.doors)
+    return await resources.tools.get(item.use).build(item.config, item.name, context), item.permission
 
 
 def _judge(model: ResolvedModel) -> Callable[[str, dict[str, Any]], Awaitable[dict[str, Any]]]:
