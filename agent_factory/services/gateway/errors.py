@@ -45,3 +45,10 @@ class ApprovalPending(Conflict):
 
     code = "approval_pending"
     title = "The turn waits for a person's decision"
+
+
+class NoEmbeddings(BadRequest):
+    """A model that cannot turn texts into vectors."""
+
+    code = "no_embeddings"
+    title = "The model has no embeddings"

@@ -1,11 +1,13 @@
 """What the gateway decides without asking anybody: whom a model id names, what a caller may steer."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import msgspec
 
 from agent_factory.core.message import Media, Message, Part, Text, ToolCall, ToolResult
 from agent_factory.core.model import ModelSettings
+from agent_factory.kit.errors import FieldError, Problem
 from agent_factory.services.gateway.errors import BadRequest, ModelNotFound
 
 PREFIX = "agent:"
@@ -111,3 +113,18 @@ def _joined(messages: list[Message]) -> list[Message]:
         else:
             out.append(message)
     return out
+
+
+def revive(document: Mapping[str, Any]) -> Problem:
+    """Make a problem of what a failed run says of itself, so that each entrance answers it as any other."""
+    found = {kind.code: kind for kind in _below(Problem)}.get(str(document.get("code")), Problem)
+    problem = found.__new__(found)
+    faults = [FieldError(str(e["pointer"]), str(e["detail"])) for e in document.get("errors", ())]
+    Problem.__init__(problem, str(document.get("detail", "")), errors=faults)
+    return problem
+
+
+def _below(kind: type[Problem]) -> Iterator[type[Problem]]:
+    for child in kind.__subclasses__():
+        yield child
+        yield from _below(child)

@@ -2,10 +2,12 @@
 
 import pytest
 
+from agent_factory.core.guardrail import GuardrailBlocked
 from agent_factory.core.message import Media, Message, Text, ToolCall, ToolResult, assistant, user
 from agent_factory.core.model import ModelSettings
-from agent_factory.services.gateway.errors import BadRequest, ModelNotFound
-from agent_factory.services.gateway.rules import admit, agent_name, as_one, model_id, within
+from agent_factory.kit.errors import FieldError, Kind
+from agent_factory.services.gateway.errors import BadRequest, ModelNotFound, Unsupported
+from agent_factory.services.gateway.rules import admit, agent_name, as_one, model_id, revive, within
 
 
 def system(text: str) -> Message:
@@ -109,3 +111,15 @@ def test_a_caller_may_ask_for_fewer_tokens_but_never_for_more() -> None:
     assert within(agent, ModelSettings(max_tokens=5000, temperature=0)).max_tokens == 100
     assert within(agent, ModelSettings(temperature=0)).max_tokens is None
     assert within(ModelSettings(), ModelSettings(max_tokens=5000)).max_tokens == 5000
+
+
+def test_a_failed_run_is_answered_as_the_problem_that_it_was() -> None:
+    problem = revive(GuardrailBlocked("No.").as_dict())
+    assert isinstance(problem, GuardrailBlocked)
+    assert (problem.kind, problem.detail) == (Kind.FORBIDDEN, "No.")
+    unsupported = revive(Unsupported("Not so.", "n").as_dict())
+    assert unsupported.errors == [FieldError("/n", "not accepted")]
+
+
+def test_a_failure_of_an_unknown_kind_is_an_internal_error() -> None:
+    assert revive({"code": "gone_since", "detail": "?"}).kind is Kind.INTERNAL

@@ -11,9 +11,10 @@ from openai.types import CompletionUsage
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from openai.types.responses import Response, ResponseStreamEvent
 
-from agent_factory.core.event import ModelFinished, TextPiece, ToolFinished, ToolStarted, TurnCompleted, TurnFailed
+from agent_factory.api.problems import openai_shape
+from agent_factory.core.event import ModelFinished, TextPiece, ToolFinished, ToolStarted, TurnCompleted
 from agent_factory.core.message import Message, Text, ToolCall, assistant
-from agent_factory.core.model import Usage
+from agent_factory.core.model import ModelUnavailable, Usage
 from agent_factory.services.gateway.schemas.chat import ChatStream, completion
 from agent_factory.services.gateway.schemas.response_stream import ResponseStream
 from agent_factory.services.gateway.schemas.responses import Frame, output_items
@@ -37,7 +38,6 @@ CLIENT_TURN = (
     ModelFinished("model/0", CLIENT_CALL, USAGE, "m", "p"),
     TurnCompleted("", (CLIENT_CALL,), USAGE, finish="tool_calls"),
 )
-PROBLEM = {"code": "model_unavailable", "title": "The model is unavailable", "detail": "It is down."}
 
 
 def data(raw: bytes) -> list[Any]:
@@ -157,7 +157,10 @@ def test_an_answer_that_was_cut_is_incomplete() -> None:
 
 
 def test_a_response_that_fails_closes_what_is_open_and_ends_with_an_error_event() -> None:
-    events = response_stream(TextPiece("It"), TurnFailed(PROBLEM))
+    stream = ResponseStream(Frame(id="resp_1", created=1700000000, model="agent:a"))
+    events = data(
+        stream.open() + stream.feed(TextPiece("It")) + stream.fail(openai_shape(ModelUnavailable("It is down.")))
+    )
     assert [e["type"] for e in events][-5:] == [
         "response.output_text.done",
         "response.content_part.done",

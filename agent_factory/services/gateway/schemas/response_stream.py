@@ -4,13 +4,11 @@ from typing import Any
 
 import msgspec
 
-from agent_factory.core.event import ModelFinished, TextPiece, ToolStarted, TurnCompleted, TurnEvent, TurnFailed
-from agent_factory.core.model import Usage
+from agent_factory.core.event import ModelFinished, TextPiece, ToolStarted, TurnCompleted, TurnEvent
 from agent_factory.kit.clock import now
 from agent_factory.services.gateway.schemas.responses import (
     Frame,
     call_item,
-    failure,
     item_id,
     message_item,
     text_part,
@@ -49,20 +47,21 @@ class ResponseStream:
                 return self._close()
             case TurnCompleted():
                 return self._complete(event)
-            case TurnFailed():
-                return self.fail(event.problem, event.usage)
             case _:
                 return b""
 
-    def fail(self, problem: dict[str, Any], usage: Usage | None = None, error: dict[str, Any] | None = None) -> bytes:
-        """Write the end of a response that failed, and an error event on which clients raise."""
+    def fail(self, error: dict[str, Any]) -> bytes:
+        """Write the end of a response that failed, and an error event on which the clients raise.
+
+        `error` is in OpenAI's shape.
+        """
+        inner = error["error"]
+        said = {"code": inner["code"], "message": inner["message"]}
         out = self._close("incomplete")
-        said = failure(problem)
-        response = self._frame.response("failed", output=self._done, usage=usage, error=said)
+        response = self._frame.response("failed", output=self._done, error=said)
         out += self._event("response.failed", response=response)
-        inner = error or {"type": "api_error", "param": None, **said}
         # The flat members are the documented event; the nested one is what the clients raise on.
-        return out + self._event("error", code=said["code"], message=said["message"], param=None, error=inner)
+        return out + self._event("error", **said, param=inner["param"], error=inner)
 
     def _say(self, text: str) -> bytes:
         out = b""
