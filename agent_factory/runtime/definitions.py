@@ -7,8 +7,8 @@ from uuid import UUID
 import msgspec
 
 from agent_factory.core.agent import Agent
+from agent_factory.database.pool import Pool
 from agent_factory.runtime.compile import Compiled, Resources, compile_agent
-from agent_factory.runtime.journal import Pool
 from agent_factory.runtime.rows import read_definition, write_definition
 
 _MOST = 1024
@@ -34,13 +34,13 @@ class Definitions:
         """Start empty."""
         self._pool = pool
         self._resources = resources
-        self._by_object: OrderedDict[tuple[int, int], Ready] = OrderedDict()
-        self._by_digest: OrderedDict[str, Ready] = OrderedDict()
+        self._by_object: OrderedDict[tuple[UUID, int, int], Ready] = OrderedDict()
+        self._by_digest: OrderedDict[tuple[UUID, str], Ready] = OrderedDict()
         self._stored: OrderedDict[tuple[UUID, str], None] = OrderedDict()
 
-    async def of(self, agent: Agent, agents: dict[str, Agent]) -> Ready:
-        """Make an agent ready to run; quick for an object seen before."""
-        place = (id(agent), id(agents))
+    async def of(self, organization_id: UUID, agent: Agent, agents: dict[str, Agent]) -> Ready:
+        """Make an organisation's agent ready to run; quick for an object seen before."""
+        place = (organization_id, id(agent), id(agents))
         ready = self._by_object.get(place)
         # An id may be used again once its object is gone: only the same object will do.
         if ready is None or ready.agent is not agent or ready.agents is not agents:
@@ -48,13 +48,13 @@ class Definitions:
             compiled = await compile_agent(agent, self._resources, agents)
             ready = Ready(agent, agents, digest, definition, compiled)
             _keep(self._by_object, place, ready, _MOST)
-            _keep(self._by_digest, digest, ready, _MOST)
+            _keep(self._by_digest, (organization_id, digest), ready, _MOST)
         return ready
 
     async def read(self, organization_id: UUID, digest: str) -> Compiled:
         """Give what a run has pinned, ready to run."""
-        ready = self._by_digest.get(digest)
-        if ready is not None and (organization_id, digest) in self._stored:
+        ready = self._by_digest.get((organization_id, digest))
+        if ready is not None:
             return ready.compiled
         pinned = await read_definition(self._pool, organization_id, digest)
         return await compile_agent(pinned.agent, self._resources, pinned.agents)

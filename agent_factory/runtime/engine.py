@@ -182,7 +182,7 @@ class Engine:
             raise Unavailable("This server is stopping; send the request again.", retry_after=1)
         if self._beaten is None or time.monotonic() - self._beaten > self._settings.lease / 2:
             await self._beat()
-        ready = await self._definitions.of(start.agent, start.agents)
+        ready = await self._definitions.of(start.organization_id, start.agent, start.agents)
         for attempt in range(_TRIES):
             conversation = None
             if start.session_id is not None:

@@ -6,8 +6,8 @@ from uuid import UUID
 import msgspec
 
 from agent_factory.core.message import Message, Summary, Text, ToolCall, ToolResult
+from agent_factory.database.pool import Pool
 from agent_factory.kit.errors import NotFound
-from agent_factory.runtime.journal import Pool
 from agent_factory.runtime.statements import CONVERSATION
 
 _decode_messages = msgspec.json.Decoder(tuple[Message, ...]).decode

@@ -10,27 +10,20 @@ import re
 from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Literal, Protocol
+from typing import Literal
 from uuid import UUID
 
 import msgspec
 
 from agent_factory.core.journal import Entry
 from agent_factory.core.message import Message
+from agent_factory.database.pool import Pool
 from agent_factory.kit.errors import Conflict, Unavailable
 from agent_factory.kit.ids import uuid7
 from agent_factory.runtime.batches import Lane
 from agent_factory.runtime.statements import AMEND, BEGIN, BEGUN, PUT, SETTLE, SETTLED
 
 Status = Literal["waiting", "completed", "failed", "cancelled"]
-
-
-class Pool(Protocol):
-    """What the journal needs of the database: one statement, committed by itself."""
-
-    async def fetch(self, sql: str, *args: Any, again: bool = False) -> Sequence[Any]:  # noqa: ANN401 - a statement takes any values
-        """Run a statement and return its rows; `again` says that it may safely run twice."""
-        ...
 
 
 class Fenced(Conflict):

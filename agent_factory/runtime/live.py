@@ -6,9 +6,9 @@ from uuid import UUID
 
 from agent_factory.core.event import TurnEvent, TurnFailed
 from agent_factory.core.journal import Entry
+from agent_factory.database.pool import Pool
 from agent_factory.kit.errors import Problem
 from agent_factory.runtime.hub import START, EventId, Hub
-from agent_factory.runtime.journal import Pool
 from agent_factory.runtime.rows import end_event, read_run, read_steps, step_events
 from agent_factory.runtime.scope import TurnEnd
 

@@ -13,10 +13,11 @@ from agent_factory.core.event import ApprovalNeeded, ModelFinished, ToolFinished
 from agent_factory.core.journal import Entry
 from agent_factory.core.message import Message, ToolResult
 from agent_factory.core.model import Finish, ModelResponse, ModelSettings, ToolSpec, Usage
+from agent_factory.database.pool import Pool
 from agent_factory.kit.errors import NotFound
 from agent_factory.kit.money import usd
 from agent_factory.runtime.hub import EventId
-from agent_factory.runtime.journal import Pool, to_json
+from agent_factory.runtime.journal import to_json
 from agent_factory.runtime.statements import RUN, SAID, SNAPSHOT, STEPS
 
 _decode_response = msgspec.json.Decoder(ModelResponse).decode

@@ -23,7 +23,7 @@ with b as (
   insert into messages (organization_id, session_id, seq, id, run_id, role, parts, created_at)
   select organization_id, session_id, message_count, message_id, id, 'user', parts::jsonb, created_at from ok
   where session_id is not null
-, r as (
+), r as (
   insert into runs (id, organization_id, kind, source, agent_id, agent_version, session_id, snapshot, status, input,
     owner, epoch, created_by, created_at, started_at)
   select id, organization_id, 'agent', source, agent_id, agent_version, session_id, snapshot, 'running', input::jsonb,
