@@ -1,0 +1,187 @@
+"""The API of a running server, as commands use it."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+import typer
+
+from agent_factory.cli import options
+from agent_factory.cli.problems import CommandFailed, Told
+from agent_factory.kit.errors import Kind
+from agent_factory.security.egress import Egress, EgressFailed
+
+_DEFAULT_URL = "http://127.0.0.1:8080"
+_KINDS = {
+    401: Kind.UNAUTHENTICATED,
+    403: Kind.FORBIDDEN,
+    402: Kind.BUDGET,
+    404: Kind.NOT_FOUND,
+    412: Kind.PRECONDITION_FAILED,
+}
+_FAILED = 400
+_ANSWER_SECONDS = 60.0
+_TURN_SECONDS = 3600.0
+
+
+class NoServer(CommandFailed):
+    """Nothing answers at the server's address."""
+
+    kind = Kind.UNAVAILABLE
+    code = "no_server"
+    title = "No server answers"
+
+
+class NoKey(CommandFailed):
+    """No key is known for the server."""
+
+    kind = Kind.UNAUTHENTICATED
+    code = "no_api_key"
+    title = "No API key"
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """A good answer: its JSON data (nothing for 204) and its headers, names in lower case."""
+
+    status: int
+    data: Any
+    headers: Mapping[str, str]
+
+
+class Event(msgspec.Struct, frozen=True):
+    """One server-sent event."""
+
+    name: str
+    data: str
+    id: str = ""
+
+
+class Server:
+    """One server, with the caller's key. Every failed answer is raised as the problem it reports."""
+
+    def __init__(self, url: str, api_key: str) -> None:
+        self.url = url.rstrip("/")
+        split = urlsplit(self.url)
+        port = split.port or (443 if split.scheme == "https" else 80)
+        self._egress = Egress()
+        self._door = self._egress.trusting(f"{split.hostname}:{port}")
+        self._headers = {"authorization": f"Bearer {api_key}"}
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._egress.close()
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        json: object = None,
+        params: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Reply:
+        """Ask, and give the JSON answer."""
+        given = {k: str(v) for k, v in (params or {}).items() if v is not None}
+        try:
+            answer = await self._door.request(
+                method,
+                self.url + path,
+                headers={**self._headers, **(headers or {})},
+                json=json,
+                params=given,
+                timeout=_ANSWER_SECONDS,
+            )
+        except EgressFailed:
+            raise self._absent() from None
+        if answer.status >= _FAILED:
+            raise told(answer.status, answer.body)
+        return Reply(answer.status, msgspec.json.decode(answer.body) if answer.body else None, answer.headers)
+
+    async def events(
+        self, method: str, path: str, *, json: object = None, headers: Mapping[str, str] | None = None
+    ) -> AsyncGenerator[Event, None]:
+        """Ask for a stream of server-sent events."""
+        asked = {**self._headers, "accept": "text/event-stream", **(headers or {})}
+        try:
+            async with self._door.stream(
+                method, self.url + path, headers=asked, json=json, timeout=_TURN_SECONDS
+            ) as answer:
+                if answer.status >= _FAILED:
+                    raise told(answer.status, b"".join([chunk async for chunk in answer.chunks()]))
+                async for event in _events(answer.chunks()):
+                    yield event
+        except EgressFailed:
+            raise self._absent() from None
+
+    def _absent(self) -> NoServer:
+        return NoServer(f"No server answers at {self.url}. Start one with: agent-factory up")
+
+
+def told(status: int, body: bytes) -> Told:
+    """Read a failed answer: a problem document, or whatever stands in front of our server."""
+    try:
+        report = msgspec.json.decode(body, type=dict[str, Any])
+    except msgspec.DecodeError:
+        report = {"detail": f"The server answered {status}, which is not one of our errors.", "code": "bad_answer"}
+    return Told(report, _KINDS.get(status, Kind.INTERNAL))
+
+
+async def _events(chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[Event, None]:
+    buffer = b""
+    async for chunk in chunks:
+        buffer += chunk
+        *blocks, buffer = buffer.replace(b"\r\n", b"\n").split(b"\n\n")
+        for block in blocks:
+            event = _event(block.decode())
+            if event is not None:
+                yield event
+
+
+def _event(block: str) -> Event | None:
+    fields: dict[str, list[str]] = {}
+    for line in block.split("\n"):
+        name, _, value = line.partition(":")
+        fields.setdefault(name, []).append(value.removeprefix(" "))
+    if "data" not in fields:
+        return None
+    return Event(fields.get("event", ["message"])[-1], "\n".join(fields["data"]), fields.get("id", [""])[-1])
+
+
+@asynccontextmanager
+async def connected(ctx: typer.Context) -> AsyncGenerator[Server, None]:
+    """Reach the server that flags, environment or state folder name."""
+    chosen = options.of(ctx)
+    kept = chosen.state.credentials
+    key = chosen.api_key or (kept.api_key if kept else None)
+    url = chosen.url or (kept.url if kept else _DEFAULT_URL)
+    if key is None:
+        raise NoKey(
+            f"No API key is known for {url}. Start a server with `agent-factory up`, "
+            "or give the key of a running one by --api-key or AF_API_KEY."
+        )
+    server = Server(url, key)
+    try:
+        yield server
+    finally:
+        await server.close()
+
+
+def call(
+    ctx: typer.Context,
+    method: str,
+    path: str,
+    *,
+    json: object = None,
+    params: Mapping[str, Any] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Reply:
+    """Make one request of the API, below `/api/v1`."""
+
+    async def once() -> Reply:
+        async with connected(ctx) as server:
+            return await server.request(method, f"/api/v1{path}", json=json, params=params, headers=headers)
+
+    return asyncio.run(once())

@@ -1,0 +1,1 @@
+"""Reads agents from files: a blueprint, or a single agent, as YAML or JSON."""

@@ -1,0 +1,66 @@
+"""Errors at the terminal: one clear line, and the exit code that says what kind it was."""
+
+import traceback
+from typing import Any, ClassVar
+
+import typer
+from typer.core import TyperGroup
+
+from agent_factory.kit.errors import FieldError, Kind, Problem
+
+OK, ERROR, USAGE, GATE_FAILED, DENIED, OVER_BUDGET = range(6)
+"""The exit codes of every command."""
+
+_CODES = {Kind.UNAUTHENTICATED: DENIED, Kind.FORBIDDEN: DENIED, Kind.BUDGET: OVER_BUDGET}
+_SHOWN = 20
+"""Faults of one document that fit a screen."""
+
+
+class CommandFailed(Problem):
+    """Something at this machine that stops a command."""
+
+    kind: ClassVar[Kind] = Kind.CONFLICT
+    code = "command_failed"
+    title = "The command failed"
+
+
+class Told(Problem):
+    """A problem that a server or a finished turn reported; it keeps that problem's own code and kind."""
+
+    def __init__(self, report: dict[str, Any], kind: Kind = Kind.INTERNAL) -> None:
+        """Read the members of a problem document (RFC 9457)."""
+        faults = [FieldError(str(e.get("pointer", "")), str(e.get("detail", ""))) for e in report.get("errors") or []]
+        super().__init__(str(report.get("detail") or report.get("title") or "The request failed."), errors=faults)
+        self.reported_code = str(report.get("code") or "internal_error")
+        self.reported_kind = kind
+
+
+def exit_code(problem: Problem) -> int:
+    """Map a problem's kind to the exit code of the process."""
+    kind = problem.reported_kind if isinstance(problem, Told) else problem.kind
+    return _CODES.get(kind, ERROR)
+
+
+def lines(problem: Problem) -> list[str]:
+    """Write a problem for a person: the sentence, then each fault with its pointer."""
+    code = problem.reported_code if isinstance(problem, Told) else problem.code
+    out = [f"error: {problem.detail} [{code}]"]
+    out += [f"  {e.pointer or '/'}: {e.detail}" for e in problem.errors[:_SHOWN]]
+    if len(problem.errors) > _SHOWN:
+        out.append(f"  and {len(problem.errors) - _SHOWN} more")
+    return out
+
+
+class Commands(TyperGroup):
+    """A group whose commands may raise `Problem`; Ctrl-C and a closed pipe end quietly."""
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - click's own signature
+        """Run the chosen command and turn what it raises into one line and an exit code."""
+        try:
+            return super().invoke(ctx)
+        except Problem as problem:
+            if ctx.params.get("debug"):
+                typer.echo(traceback.format_exc(), err=True)
+            for line in lines(problem):
+                typer.echo(line, err=True)
+            raise typer.Exit(exit_code(problem)) from problem

@@ -1,0 +1,138 @@
+"""Serves the application: granian's workers under this process, which itself never imports it."""
+
+import ctypes
+import http.client
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from agent_factory.cli.problems import CommandFailed
+
+_PR_SET_PDEATHSIG = 1
+_READY_SECONDS = 60.0
+_POLL_SECONDS = 0.02
+_GRACE_SECONDS = 30
+_HEADER_MILLISECONDS = 10_000
+_OK = 200
+
+Load = Callable[[], Any]
+"""Makes the ASGI application; called in the process that serves it."""
+
+
+class PortTaken(CommandFailed):
+    """Something else listens where the server should."""
+
+    code = "port_taken"
+    title = "The port is taken"
+
+
+class StartFailed(CommandFailed):
+    """The server's process ended by itself."""
+
+    code = "server_stopped"
+    title = "The server stopped by itself"
+
+
+def free_port(host: str, port: int) -> int:
+    """Give the port to listen on (any free one for 0), or raise `PortTaken`.
+
+    The servers share ports between their workers, so a second server would
+    start unseen beside a first one; this look goes without sharing.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except socket.gaierror:
+        raise CommandFailed(f"{host!r} is no address of this machine.") from None
+    with socket.socket(family, kind, protocol) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(address)
+            probe.listen()
+        except PermissionError:
+            raise CommandFailed(f"Port {port} needs more rights than you have; choose one above 1023.") from None
+        except OSError as error:
+            raise PortTaken(
+                f"Cannot listen on {host}:{port} ({error.strerror}). Stop what is there, or choose another by --port."
+            ) from None
+        return int(probe.getsockname()[1])
+
+
+def serve_granian(load: Load, host: str, port: int, *, workers: int, ready: Callable[[], None]) -> None:
+    """Serve until SIGTERM or SIGINT, then let the requests in flight finish.
+
+    `ready` is called, from a thread, once the first worker answers.
+    """
+    from granian.constants import Interfaces, Loops
+    from granian.http import HTTP1Settings
+    from granian.log import LogLevels
+    from granian.server import Server
+
+    server = Server(
+        "agent_factory",
+        address=host,
+        port=port,
+        workers=workers,
+        interface=Interfaces.ASGI,
+        loop=Loops.uvloop,
+        log_level=LogLevels.error,
+        http1_settings=HTTP1Settings(header_read_timeout=_HEADER_MILLISECONDS),
+        workers_kill_timeout=_GRACE_SECONDS,
+    )
+    stopped = threading.Event()
+    _watch(host, port, ready, stopped)
+
+    def load_in_worker() -> object:
+        _die_with_parent()
+        return load()
+
+    try:
+        server.serve(target_loader=load_in_worker, wrap_loader=False)
+    except SystemExit:
+        raise StartFailed("The server's worker ended by itself; what it wrote above says why.") from None
+    finally:
+        stopped.set()
+
+
+def serve_uvicorn(load: Load, host: str, port: int, *, ready: Callable[[], None]) -> None:
+    """Serve in this one process, until SIGTERM or SIGINT."""
+    import uvicorn
+
+    stopped = threading.Event()
+    _watch(host, port, ready, stopped)
+    try:
+        uvicorn.run(
+            load(), host=host, port=port, log_level="error", access_log=False, timeout_graceful_shutdown=_GRACE_SECONDS
+        )
+    finally:
+        stopped.set()
+
+
+def _watch(host: str, port: int, ready: Callable[[], None], stopped: threading.Event) -> None:
+    """Call `ready` as soon as the server answers, unless it has stopped by then."""
+    address = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - names what "any address" is reached by
+
+    def look() -> None:
+        deadline = time.monotonic() + _READY_SECONDS
+        while time.monotonic() < deadline and not stopped.wait(_POLL_SECONDS):
+            connection = http.client.HTTPConnection(address, port, timeout=5)
+            try:
+                connection.request("GET", "/health")
+                if connection.getresponse().status == _OK:
+                    ready()
+                    return
+            except OSError:
+                continue
+            finally:
+                connection.close()
+
+    threading.Thread(target=look, name="ready", daemon=True).start()
+
+
+def _die_with_parent() -> None:
+    """Ask the kernel to end this worker when its parent is gone, even by kill -9."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
