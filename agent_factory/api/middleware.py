@@ -6,7 +6,6 @@ import time
 from typing import Any
 
 import structlog
-from pydantic import BaseModel, ConfigDict, Field
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from agent_factory.api.body import check_json
@@ -18,6 +17,7 @@ from agent_factory.api.problems import (
     UnsupportedMedia,
     respond,
 )
+from agent_factory.api.settings import ServerSettings
 from agent_factory.kit.errors import Problem
 from agent_factory.kit.ids import uuid7
 from agent_factory.monitoring.metrics import Metrics
@@ -38,24 +38,6 @@ _SECURITY = (
 )
 _NO_STORE = (b"cache-control", b"no-store")
 _API_POLICY = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
-
-
-class ServerSettings(BaseModel):
-    """How the HTTP server listens and what it takes.
-
-    `max_body` in bytes and `request_timeout` in seconds hold for one request;
-    a stream may last longer. `hosts` are the names that it answers to; empty
-    means any.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    host: str = "127.0.0.1"
-    port: int = Field(default=8080, ge=0, le=65_535)
-    workers: int = Field(default=1, ge=1, le=256)
-    max_body: int = Field(default=1_048_576, ge=1024)
-    request_timeout: float = Field(default=600.0, gt=0)
-    hosts: tuple[str, ...] = ()
 
 
 class Entrance:

@@ -9,11 +9,14 @@ from fastapi.routing import APIRoute
 
 from agent_factory.api.dependencies import authenticate, writer
 from agent_factory.api.idempotency import Claim, Replayed
-from agent_factory.api.schemas import OpenAIError, ProblemDocument
 
 _PROBLEM = {
     "description": "What went wrong, as RFC 9457.",
     "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}},
+}
+_OPENAI_ERROR = {
+    "description": "What went wrong, as OpenAI's clients read it.",
+    "content": {"application/json": {"schema": {"$ref": "#/components/schemas/OpenAIError"}}},
 }
 
 
@@ -58,16 +61,11 @@ def router(prefix: str, tag: str, *, problems: bool = True) -> APIRouter:
 
     With `problems` false, errors are documented in OpenAI's shape.
     """
-    default: dict[str, Any] = (
-        {"model": ProblemDocument, **_PROBLEM}
-        if problems
-        else {"model": OpenAIError, "description": "What went wrong."}
-    )
     return APIRouter(
         prefix=prefix,
         tags=[tag],
         route_class=Route,
-        responses={"default": default},
+        responses={"default": _PROBLEM if problems else _OPENAI_ERROR},
         generate_unique_id_function=_operation_id,
         redirect_slashes=False,
     )

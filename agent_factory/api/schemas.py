@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, PlainSerializer
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, PlainSerializer, WithJsonSchema
 from pydantic_core import CoreSchema, core_schema
 
 from agent_factory.kit import ids
@@ -65,6 +65,12 @@ class Id:
     def _write(self, value: UUID) -> str:
         return ids.encode(self.prefix, value)
 
+
+DEFINITION = "x-agent-definition"
+"""Marks a schema that the document replaces by the one of an agent's definition."""
+
+Definition = Annotated[dict[str, Any], WithJsonSchema({"type": "object", DEFINITION: True})]
+"""An agent's definition as it travels; `core.agent` reads it, so that every fault has its pointer."""
 
 Moment = Annotated[datetime, PlainSerializer(rfc3339, return_type=str)]
 """An instant, written as RFC 3339 in UTC."""

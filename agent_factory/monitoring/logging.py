@@ -4,11 +4,12 @@ import logging
 import re
 import sys
 from collections.abc import Mapping, MutableMapping
-from typing import Any, Literal
+from typing import Any
 
 import orjson
 import structlog
-from pydantic import BaseModel, ConfigDict
+
+from agent_factory.monitoring.settings import LoggingSettings
 
 _SECRET_NAMES = re.compile(
     r"authorization|cookie|passw|secret|token$|api[-_]?key|credential|private[-_]?key|^dsn$", re.IGNORECASE
@@ -18,15 +19,6 @@ _SECRET_VALUES = re.compile(
     r"|\bBearer +[A-Za-z0-9._~+/=-]{8,}|(?<=://)[^/\s:@]+:[^/\s@]+(?=@)"
 )
 _MASK = "[redacted]"
-
-
-class LoggingSettings(BaseModel):
-    """How the process logs: lowest level, and whether each request has its line."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    level: Literal["debug", "info", "warning", "error"] = "info"
-    requests: bool = True
 
 
 def configure(settings: LoggingSettings) -> None:

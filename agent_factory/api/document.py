@@ -1,0 +1,50 @@
+"""The OpenAPI 3.1 document of an application."""
+
+from typing import Any, Literal
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
+
+from agent_factory.api.schemas import DEFINITION, OpenAIError, ProblemDocument
+from agent_factory.core.agent import Agent
+
+_REF = "#/components/schemas/{model}"
+_ALSO: tuple[tuple[type[BaseModel], Literal["serialization", "validation"]], ...] = (
+    (ProblemDocument, "serialization"),
+    (OpenAIError, "serialization"),
+    (Agent, "validation"),
+)
+"""Schemas that routes refer to by name."""
+_ABOUT = "Build, run, expose and sell AI agents. Errors are RFC 9457 problems with a stable `code`."
+
+
+def document(app: FastAPI) -> dict[str, Any]:
+    """Give the document, made once for an application."""
+    if app.openapi_schema is None:
+        made = get_openapi(
+            title=app.title,
+            version=app.version,
+            description=_ABOUT,
+            routes=app.routes,
+            separate_input_output_schemas=True,
+        )
+        schemas: dict[str, Any] = made.setdefault("components", {}).setdefault("schemas", {})
+        for model, mode in _ALSO:
+            schema = model.model_json_schema(ref_template=_REF, mode=mode)
+            schemas.update(schema.pop("$defs", {}))
+            schemas[model.__name__] = schema
+        app.openapi_schema = _with_definitions(made)
+    return app.openapi_schema
+
+
+def _with_definitions(node: Any) -> Any:  # noqa: ANN401 - any JSON value
+    if isinstance(node, dict):
+        members: dict[str, Any] = node
+        if DEFINITION in members:
+            return {"$ref": _REF.format(model=Agent.__name__)}
+        return {name: _with_definitions(value) for name, value in members.items()}
+    if isinstance(node, list):
+        items: list[Any] = node
+        return [_with_definitions(item) for item in items]
+    return node

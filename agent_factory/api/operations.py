@@ -1,0 +1,59 @@
+"""What operators and browsers ask for: health, readiness, metrics, the first page and the reference."""
+
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_1_0_0, generate_latest
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+
+from agent_factory.api.dependencies import PlatformDep
+from agent_factory.api.pages import first_page, reference_page
+from agent_factory.api.routing import router
+from agent_factory.api.schemas import Output
+
+operations = router("", "operations")
+
+_PAGE_POLICY = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'"
+}
+
+
+class Health(Output):
+    """Whether the process lives, or is ready for work."""
+
+    status: str
+
+
+@operations.get("/health")
+async def health() -> Health:
+    """Tell that the process lives, whatever else is away."""
+    return Health(status="ok")
+
+
+@operations.get("/ready")
+async def ready(platform: PlatformDep) -> Health:
+    """Tell whether requests can be served; 503 while PostgreSQL is away."""
+    await platform.database.ping()
+    return Health(status="ready")
+
+
+@operations.get("/metrics", include_in_schema=False)
+async def metrics(request: Request) -> Response:
+    """Give the process's metrics to Prometheus."""
+    return Response(generate_latest(request.app.state.metrics.registry), media_type=CONTENT_TYPE_PLAIN_1_0_0)
+
+
+@operations.get("/openapi.json", include_in_schema=False)
+async def openapi(request: Request) -> Response:
+    """Give the OpenAPI document."""
+    return JSONResponse(request.app.openapi())
+
+
+@operations.get("/", include_in_schema=False)
+async def first(request: Request, platform: PlatformDep) -> Response:
+    """Show what runs here."""
+    return HTMLResponse(first_page(request.app.version, platform.resources.models.status()), headers=_PAGE_POLICY)
+
+
+@operations.get("/docs", include_in_schema=False)
+async def docs(request: Request) -> Response:
+    """Show the reference of every operation."""
+    return HTMLResponse(reference_page(request.app.openapi()), headers=_PAGE_POLICY)

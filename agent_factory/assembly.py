@@ -1,0 +1,138 @@
+"""The only file that knows every room: it opens what a process needs and joins the rooms to one application."""
+
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.routing import Mount
+
+from agent_factory import __version__
+from agent_factory.api.document import document
+from agent_factory.api.middleware import BodyGuard, Entrance
+from agent_factory.api.operations import operations
+from agent_factory.api.problems import on_http, on_problem, on_validation
+from agent_factory.api.room import Room
+from agent_factory.core.tool import ToolFactory
+from agent_factory.database.embedded import Server
+from agent_factory.database.migrations import migrate
+from agent_factory.database.session import Database
+from agent_factory.kit.catalog import Catalog
+from agent_factory.kit.errors import Invalid, Problem
+from agent_factory.monitoring.metrics import Metrics
+from agent_factory.runtime.compile import Resources
+from agent_factory.runtime.engine import Engine
+from agent_factory.runtime.models import Models
+from agent_factory.runtime.platform import Platform
+from agent_factory.security.egress import Egress
+from agent_factory.services.agents.room import room as agents
+from agent_factory.services.auth.room import room as auth
+from agent_factory.services.auth.service import Keyring
+from agent_factory.services.integrations.room import room as integrations
+from agent_factory.services.models.room import room as models
+from agent_factory.services.organizations.room import room as organizations
+from agent_factory.settings import Settings
+
+ROOMS: tuple[Room, ...] = (agents, integrations, models, organizations, auth)
+"""Every room; the first ones are matched first."""
+
+
+class UnknownRoom(Invalid):
+    """A name in AF_SERVICES that no room has."""
+
+    code = "unknown_room"
+    title = "Unknown room"
+
+
+def chosen(names: Iterable[str] | None) -> tuple[Room, ...]:
+    """Pick the rooms of this process, all for None; an unknown name is `UnknownRoom`."""
+    if names is None:
+        return ROOMS
+    wanted = set(names)
+    known = {room.name for room in ROOMS}
+    if unknown := sorted(wanted - known):
+        raise UnknownRoom(f"AF_SERVICES names {', '.join(unknown)}; the rooms are: {', '.join(sorted(known))}.")
+    return tuple(room for room in ROOMS if room.name in wanted)
+
+
+def make_app(settings: Settings) -> FastAPI:
+    """Make the application of the chosen rooms; nothing is opened before its lifespan begins."""
+    rooms = chosen(settings.services)
+    metrics = Metrics()
+    app = FastAPI(
+        title="Agent Factory",
+        version=__version__,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=lambda app: _life(app, settings, rooms),
+        exception_handlers={Problem: on_problem, RequestValidationError: on_validation, HTTPException: on_http},
+    )
+    app.state.metrics = metrics
+    # Routes are joined flat, for an included router is matched anew, by way of contexts, at every request.
+    for room in rooms:
+        for each in room.routers:
+            app.router.routes.extend(each.routes)
+        app.router.routes.extend(Mount(path, app=mounted) for path, mounted in room.mounts.items())
+    app.router.routes.extend(operations.routes)
+    app.openapi = lambda: document(app)
+    app.add_middleware(BodyGuard, max_body=settings.server.max_body)
+    app.add_middleware(Entrance, settings=settings.server, metrics=metrics, log_requests=settings.logging.requests)
+    return app
+
+
+@asynccontextmanager
+async def _life(app: FastAPI, settings: Settings, rooms: Iterable[Room]) -> AsyncGenerator[None, None]:
+    async with open_platform(settings) as platform, AsyncExitStack() as stack:
+        keyring = Keyring(platform.database)
+        stack.push_async_callback(keyring.close)
+        app.state.platform = platform
+        app.state.authenticate = keyring.verify
+        for room in rooms:
+            if room.lifespan is not None:
+                await stack.enter_async_context(room.lifespan(platform))
+        yield
+
+
+@asynccontextmanager
+async def open_platform(settings: Settings) -> AsyncGenerator[Platform, None]:
+    """Open what one process needs; with a database URL, nothing waits for PostgreSQL."""
+    async with AsyncExitStack() as stack:
+        url = settings.database.url or await _embedded(settings, stack)
+        database = Database(url, settings.database)
+        stack.push_async_callback(database.close)
+        egress = Egress(settings.egress)
+        stack.push_async_callback(egress.close)
+        resources = Resources(
+            models=Models(settings.models, egress),
+            tools=Catalog[ToolFactory]("agent_factory.tools"),
+            doors=_doors(settings, egress),
+        )
+        engine = Engine(database, resources)
+        stack.push_async_callback(engine.close)
+        yield Platform(database=database, engine=engine, resources=resources)
+
+
+async def _embedded(settings: Settings, stack: AsyncExitStack) -> str:
+    server = Server(settings.database.data_dir / "postgres")
+    url = await server.start()
+    stack.push_async_callback(server.stop)
+    await migrate(url)
+    return url
+
+
+def _doors(settings: Settings, egress: Egress) -> dict[str, Any]:
+    tools = settings.tools
+    secrets = {name: value.get_secret_value() for name, value in tools.secrets.items()}
+    return {
+        "egress": egress,
+        "private_hosts": tools.private_hosts,
+        "workspace": tools.workspace or settings.database.data_dir / "files",
+        "secrets": secrets.__getitem__,
+        "databases": {name: url.get_secret_value() for name, url in tools.databases.items()},
+        "mcp_servers": tools.mcp_servers,
+        "search_urls": tools.search_urls,
+    }

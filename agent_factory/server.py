@@ -1,0 +1,23 @@
+"""The ASGI entrance: `granian --interface asgi --factory agent_factory.server:app`."""
+
+import gc
+
+from fastapi import FastAPI
+
+from agent_factory.assembly import make_app
+from agent_factory.monitoring.logging import configure
+from agent_factory.settings import Settings
+
+_GENERATION_0 = 50_000
+"""Allocations between collections; what a request makes is gone long before."""
+
+
+def app(settings: Settings | None = None) -> FastAPI:
+    """Make the application of this process; settings default to the environment's."""
+    chosen = settings or Settings()
+    configure(chosen.logging)
+    made = make_app(chosen)
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_GENERATION_0, 20, 100)
+    return made

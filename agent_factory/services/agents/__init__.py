@@ -1,0 +1,1 @@
+"""Agents: definitions, versions and their life cycle."""

@@ -1,0 +1,71 @@
+"""Whether a definition can be run here; every fault has its JSON pointer (S63)."""
+
+from typing import Any
+
+from agent_factory.core.agent import Agent, ToolUse, parse_agent
+from agent_factory.core.model import UnknownModel
+from agent_factory.core.schema import Schema
+from agent_factory.database.session import ReadSession
+from agent_factory.kit.errors import FieldError, Invalid, NotFound
+from agent_factory.runtime.compile import Resources
+from agent_factory.runtime.guardrails import compile_guardrails
+from agent_factory.security.auth import Actor
+from agent_factory.services.agents import queries
+from agent_factory.services.agents.rules import called_agents
+
+
+async def validate(session: ReadSession, actor: Actor, resources: Resources, definition: dict[str, Any]) -> Agent:
+    """Read a definition and check all that it names; raises `Invalid`."""
+    return await checked(session, actor, resources, definition)
+
+
+async def checked(session: ReadSession, actor: Actor, resources: Resources, definition: dict[str, Any]) -> Agent:
+    """Read a definition; unknown tools, models, agents, and bad settings of each are told together."""
+    agent = parse_agent(definition)
+    faults = [*_model(agent, resources), *_tools(agent, resources), *_guardrails(agent)]
+    faults += await _agents(session, actor, agent)
+    if faults:
+        raise Invalid(f"{len(faults)} fault(s) in the definition.", errors=faults)
+    return agent
+
+
+def _model(agent: Agent, resources: Resources) -> list[FieldError]:
+    try:
+        resources.models.resolve(agent.model)
+    except UnknownModel as problem:
+        return [FieldError("/model", problem.detail)]
+    return []
+
+
+def _tools(agent: Agent, resources: Resources) -> list[FieldError]:
+    faults: list[FieldError] = []
+    for index, use in enumerate(agent.tools):
+        if not isinstance(use, ToolUse):
+            continue
+        try:
+            factory = resources.tools.get(use.use)
+        except NotFound as problem:
+            faults.append(FieldError(f"/tools/{index}", problem.detail))
+            continue
+        schema = Schema(factory.config_schema)
+        faults += [FieldError(f"/tools/{index}/config{e.pointer}", e.detail) for e in schema.faults(use.config)]
+    return faults
+
+
+def _guardrails(agent: Agent) -> list[FieldError]:
+    try:
+        compile_guardrails(agent.guardrails, None)
+    except Invalid as problem:
+        return problem.errors or [FieldError("/guardrails", problem.detail)]
+    return []
+
+
+async def _agents(session: ReadSession, actor: Actor, agent: Agent) -> list[FieldError]:
+    faults: list[FieldError] = []
+    for index, name in called_agents(agent):
+        at = f"/tools/{index}/config/agent"
+        if name == agent.name:
+            faults.append(FieldError(at, "an agent cannot call itself"))
+        elif await queries.pinned(session, actor, agent_id=None, name=name) is None:
+            faults.append(FieldError(at, f"there is no agent {name!r}; create it first"))
+    return faults

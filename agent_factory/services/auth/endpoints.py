@@ -1,0 +1,66 @@
+"""HTTP for users and API keys."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import Response
+
+from agent_factory.api.dependencies import ActorDep, Reader, Writer
+from agent_factory.api.paging import PagingDep
+from agent_factory.api.routing import router
+from agent_factory.api.schemas import Id
+from agent_factory.kit import ids
+from agent_factory.services.auth import service
+from agent_factory.services.auth.schemas import KeyCreate, KeyCreated, KeyOut, KeyPage, Me, UserOut, UserPage
+
+keys = router("/api/v1/api-keys", "api-keys")
+users = router("/api/v1/users", "users")
+auth = router("/api/v1/auth", "auth")
+
+KeyPath = Annotated[UUID, Id("key", in_path=True)]
+UserPath = Annotated[UUID, Id("usr", in_path=True)]
+
+
+@keys.post("", status_code=201)
+async def create(session: Writer, actor: ActorDep, body: KeyCreate, response: Response) -> KeyCreated:
+    """Create an API key. Its secret is in this answer and in no other."""
+    issued = await service.create_key(session, actor, name=body.name, expires_at=body.expires_at)
+    response.headers["Location"] = f"/api/v1/api-keys/{ids.encode('key', issued.row.id)}"
+    return KeyCreated(**KeyOut.model_validate(issued.row).model_dump(mode="json"), key=issued.secret)
+
+
+@keys.get("")
+async def list_(session: Reader, actor: ActorDep, paging: PagingDep) -> KeyPage:
+    """List API keys, newest first."""
+    return KeyPage.model_validate(await service.list_keys(session, actor, paging.limit, paging.after))
+
+
+@keys.get("/{key_id}")
+async def get(session: Reader, actor: ActorDep, key_id: KeyPath) -> KeyOut:
+    """Show one API key."""
+    return KeyOut.model_validate(await service.get_key(session, actor, key_id))
+
+
+@keys.delete("/{key_id}", status_code=204)
+async def revoke(session: Writer, actor: ActorDep, key_id: KeyPath) -> None:
+    """Revoke an API key; it is refused within 5 seconds."""
+    await service.revoke_key(session, actor, key_id)
+
+
+@users.get("", name="list_")
+async def list_users(session: Reader, actor: ActorDep, paging: PagingDep) -> UserPage:
+    """List the people of the organisation, newest first."""
+    return UserPage.model_validate(await service.list_users(session, actor, paging.limit, paging.after))
+
+
+@users.get("/{user_id}", name="get")
+async def get_user(session: Reader, actor: ActorDep, user_id: UserPath) -> UserOut:
+    """Show one person of the organisation."""
+    return UserOut.model_validate(await service.get_user(session, actor, user_id))
+
+
+@auth.get("/me")
+async def me(session: Reader, actor: ActorDep) -> Me:
+    """Show who the caller is."""
+    user = UserOut.model_validate(await service.get_user(session, actor, actor.user_id))
+    return Me(user=user, organization_id=actor.organization_id, key_id=actor.key_id, scopes=list(actor.scopes))

@@ -1,0 +1,44 @@
+"""How keys are made and read."""
+
+import hashlib
+import hmac
+import re
+import secrets
+
+import msgspec
+
+_BASE32 = "0123456789abcdefghjkmnpqrstvwxyz"
+_PREFIX_LENGTH = 12
+_SECRET_BYTES = 32
+_KEY = re.compile(rf"(af_[{_BASE32}]{{{_PREFIX_LENGTH}}})_[A-Za-z0-9_-]{{43}}")
+
+
+class NewKey(msgspec.Struct, frozen=True):
+    """A fresh key: `secret` is shown once, `prefix` and `hash` are kept."""
+
+    secret: str
+    prefix: str
+    hash: bytes
+
+
+def make_key() -> NewKey:
+    """Make a key of 256 random bits under a public prefix."""
+    prefix = "af_" + "".join(secrets.choice(_BASE32) for _ in range(_PREFIX_LENGTH))
+    secret = f"{prefix}_{secrets.token_urlsafe(_SECRET_BYTES)}"
+    return NewKey(secret, prefix, key_hash(secret))
+
+
+def key_prefix(secret: str) -> str | None:
+    """Give the public prefix of what looks like a key, or None."""
+    match = _KEY.fullmatch(secret)
+    return match[1] if match else None
+
+
+def key_hash(secret: str) -> bytes:
+    """Hash a key as it is stored; 256 random bits need no slow hash."""
+    return hashlib.sha256(secret.encode()).digest()
+
+
+def same(left: bytes, right: bytes) -> bool:
+    """Compare two hashes in constant time."""
+    return hmac.compare_digest(left, right)

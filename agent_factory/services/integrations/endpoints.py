@@ -1,0 +1,40 @@
+"""HTTP for tools."""
+
+from typing import Annotated
+
+from fastapi import Path
+
+from agent_factory.api.dependencies import ActorDep, PlatformDep
+from agent_factory.api.routing import router
+from agent_factory.core.tool import ToolFactory
+from agent_factory.services.integrations import service
+from agent_factory.services.integrations.schemas import ToolInvoke, ToolOut, ToolPage, ToolResult
+
+tools = router("/api/v1/tools", "tools")
+
+Name = Annotated[str, Path(max_length=200, description="The name that agents use.")]
+
+
+@tools.get("")
+async def list_(actor: ActorDep, platform: PlatformDep) -> ToolPage:  # noqa: ARG001 - callers only
+    """List the tools that agents may use, by name."""
+    return ToolPage(data=[_shown(t) for t in service.tools(platform.resources)], next_cursor=None, has_more=False)
+
+
+@tools.get("/{tool_id}")
+async def get(actor: ActorDep, platform: PlatformDep, tool_id: Name) -> ToolOut:  # noqa: ARG001 - callers only
+    """Show one tool and the schema of its settings."""
+    return _shown(service.tool(platform.resources, tool_id))
+
+
+@tools.post("/{tool_id}:invoke")
+async def invoke(actor: ActorDep, platform: PlatformDep, tool_id: Name, body: ToolInvoke) -> ToolResult:
+    """Call a tool once, outside any run."""
+    result = await service.invoke(
+        platform.resources, actor, tool_id, arguments=body.arguments, config=body.config, pick=body.name
+    )
+    return ToolResult.model_validate(result)
+
+
+def _shown(tool: ToolFactory) -> ToolOut:
+    return ToolOut(id=tool.name, name=tool.name, description=tool.description, config_schema=tool.config_schema)

@@ -1,0 +1,6 @@
+"""What the integrations room shows."""
+
+from agent_factory.api.room import Room
+from agent_factory.services.integrations.endpoints import tools
+
+room = Room(name="integrations", routers=(tools,))

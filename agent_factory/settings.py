@@ -1,0 +1,119 @@
+"""Every setting of the product: joins the groups that rooms declare, and reads the environment.
+
+`AF_DATABASE__URL` sets `database.url`; a name with `AF_` that means nothing is
+refused, so that a typing error does not pass in silence. The names that
+vendors have made known (`OPENAI_API_KEY`, …) are read here and nowhere else.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import pydantic
+from pydantic import Field
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from agent_factory.api.settings import ServerSettings
+from agent_factory.database.settings import DatabaseSettings
+from agent_factory.kit.errors import Invalid
+from agent_factory.monitoring.settings import LoggingSettings
+from agent_factory.runtime.models import ModelsSettings
+from agent_factory.runtime.settings import ToolsSettings
+from agent_factory.security.egress import EgressSettings
+
+_PREFIX = "AF_"
+_OF_THE_COMMANDS = frozenset({"AF_API_KEY", "AF_URL", "AF_HOME"})
+_VENDOR_NAMES = {
+    "openai_api_key": "OPENAI_API_KEY",
+    "openai_base_url": "OPENAI_BASE_URL",
+    "anthropic_api_key": "ANTHROPIC_API_KEY",
+    "anthropic_base_url": "ANTHROPIC_BASE_URL",
+    "hf_token": "HF_TOKEN",
+}
+"""The field of the models group, and the variable that sets it where `AF_MODELS__…` does not."""
+
+
+class Settings(BaseSettings):
+    """The settings of one process; made without arguments, from the environment."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=_PREFIX,
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        nested_model_default_partial_update=True,
+    )
+
+    services: tuple[str, ...] | None = Field(
+        default=None, description="Rooms that this process serves; all, if absent."
+    )
+    server: ServerSettings = ServerSettings()
+    database: DatabaseSettings = DatabaseSettings()
+    logging: LoggingSettings = LoggingSettings()
+    egress: EgressSettings = EgressSettings()
+    models: ModelsSettings = ModelsSettings()
+    tools: ToolsSettings = ToolsSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read arguments first, then our names, then the vendors'."""
+        assert isinstance(env_settings, EnvSettingsSource)
+        _refuse_unknown(cls, env_settings.env_vars)
+        return init_settings, env_settings, _Vendors(settings_cls, env_settings)
+
+
+class UnknownSetting(Invalid):
+    """A variable with our prefix that no group knows."""
+
+    code = "unknown_setting"
+    title = "Unknown setting"
+
+
+class _Vendors(PydanticBaseSettingsSource):
+    def __init__(self, settings_cls: type[BaseSettings], environment: EnvSettingsSource) -> None:
+        super().__init__(settings_cls)
+        self._variables = environment.env_vars
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:  # noqa: ANN401, ARG002 - the base class's signature
+        """Give nothing for single fields: this source speaks as a whole."""
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        """Give what vendors' variables set."""
+        known = {
+            f: self._variables.get(n.lower()) for f, n in _VENDOR_NAMES.items() if f in ModelsSettings.model_fields
+        }
+        found = {field: value for field, value in known.items() if value}
+        return {"models": found} if found else {}
+
+
+def _refuse_unknown(settings: type[BaseSettings], variables: Iterable[str]) -> None:
+    for variable in variables:
+        name = variable.upper()
+        if not name.startswith(_PREFIX) or name in _OF_THE_COMMANDS:
+            continue
+        group, _, field = name.removeprefix(_PREFIX).lower().partition("__")
+        declared = settings.model_fields.get(group)
+        if declared is None or (field and not _has(declared.annotation, field.partition("__")[0])):
+            raise UnknownSetting(
+                f"{name} is no setting. Remove it, or correct its name; groups are: {_groups(settings)}."
+            )
+
+
+def _has(group: Any, field: str) -> bool:  # noqa: ANN401 - any annotation
+    return isinstance(group, type) and issubclass(group, pydantic.BaseModel) and field in group.model_fields
+
+
+def _groups(settings: type[BaseSettings]) -> str:
+    return ", ".join(f"{_PREFIX}{name.upper()}" for name in settings.model_fields)
