@@ -21,7 +21,6 @@ from agent_factory.core.model import (
     ReasoningDelta,
     TextDelta,
 )
-from agent_factory.runtime.guardrails import Gate
 from agent_factory.runtime.prices import cost
 from agent_factory.runtime.scope import Scope, Waiting, decision
 
@@ -121,8 +120,7 @@ async def _once(scope: Scope, request: ModelRequest, tap: "_Tap") -> ModelRespon
                 case ReasoningDelta(text):
                     await tap.reasoning(text)
                 case Done(response):
-                    await tap.finish()
-                    return response
+                    return await tap.finish(response)
                 case _:
                     pass
     raise ModelProtocolError("The stream ended without a response.")
@@ -132,14 +130,21 @@ class _Tap:
     """Lets a stream's words leave as soon as the guardrails have passed them."""
 
     def __init__(self, scope: Scope, *, show: bool) -> None:
-        self._scope = scope
         guards = scope.compiled.guards
+        self._emit = scope.emit
         self.wanted = show
         self._open = show and not guards.output_asks
         self._guarded = guards.has_output
         self._text = guards.gate()
         self._reasoning = guards.gate()
-        self.shown = False
+        self._passed: list[str] = []
+        self._thought: list[str] = []
+        self.settled = False
+
+    @property
+    def shown(self) -> bool:
+        """Whether words have left."""
+        return bool(self._passed)
 
     async def text(self, text: str) -> None:
         if self._open:
@@ -147,48 +152,59 @@ class _Tap:
 
     async def reasoning(self, text: str) -> None:
         if self._open:
-            passed = await self._reasoning.feed(text) if self._guarded else text
-            if passed:
-                self._scope.emit(ReasoningPiece(passed))
+            self._think(await self._reasoning.feed(text) if self._guarded else text)
 
-    async def finish(self) -> None:
-        if self._open and self._guarded:
-            self._leave(await self._text.finish())
-            await self._close_reasoning(self._reasoning)
-
-    async def _close_reasoning(self, gate: Gate) -> None:
-        rest = await gate.finish()
-        if rest:
-            self._scope.emit(ReasoningPiece(rest))
+    async def finish(self, response: ModelResponse) -> ModelResponse:
+        """Let the rest leave, and return the response with the words that did."""
+        if not (self._open and self._guarded):
+            return response
+        answer = not response.message.tool_calls
+        self._leave(await self._text.finish(answer=answer))
+        self._think(await self._reasoning.finish(answer=False))
+        self.settled = True
+        return _with_words(response, "".join(self._passed), "".join(self._thought))
 
     def _leave(self, text: str) -> None:
         if text:
-            self.shown = True
-            self._scope.emit(TextPiece(text))
+            self._passed.append(text)
+            self._emit(TextPiece(text))
+
+    def _think(self, text: str) -> None:
+        if text:
+            self._thought.append(text)
+            self._emit(ReasoningPiece(text))
+
+
+def _with_words(response: ModelResponse, text: str, thought: str) -> ModelResponse:
+    """Put passed words in the place of the original ones, where they differ."""
+    parts: list[Part] = list(response.message.parts)
+    if response.message.text != text:
+        first = next(i for i, part in enumerate(parts) if isinstance(part, Text))
+        parts[first] = Text(text)
+        parts = [part for i, part in enumerate(parts) if i == first or not isinstance(part, Text)]
+    if "".join(part.text for part in parts if isinstance(part, Reasoning)) != thought:
+        # An altered thought must not go back with the signature of the old one.
+        parts = [Reasoning(thought), *(part for part in parts if not isinstance(part, Reasoning))]
+    return msgspec.structs.replace(response, message=Message(response.message.role, tuple(parts)))
 
 
 async def _guarded(scope: Scope, path: str, response: ModelResponse, tap: _Tap) -> ModelResponse:
-    """Pass the whole answer through the output guardrails, so that what is kept is what was shown."""
+    """Pass an answer through the output guardrails that has not passed them while it streamed."""
     guards = scope.compiled.guards
-    if guards.has_output:
-        parts = [await _guarded_part(scope, path, part) for part in response.message.parts]
-        response = msgspec.structs.replace(response, message=Message(response.message.role, tuple(parts)))
+    if guards.has_output and not tap.settled:
+        answer = not response.message.tool_calls
+        text = response.message.text
+        if text:
+            text = await _pass(scope, path, text, await guards.output(text, answer=answer))
+        thought = "".join(part.text for part in response.message.parts if isinstance(part, Reasoning))
+        if thought:
+            verdict = await guards.output(thought, answer=False)
+            thought = verdict.text if verdict.action in ("allow", "redact") else ""
+        response = _with_words(response, text, thought)
     text = response.message.text
     if tap.wanted and text and not tap.shown:
         scope.emit(TextPiece(text))
     return response
-
-
-async def _guarded_part(scope: Scope, path: str, part: Part) -> Part:
-    guards = scope.compiled.guards
-    if isinstance(part, Text):
-        return Text(await _pass(scope, path, part.text, await guards.output(part.text)))
-    if isinstance(part, Reasoning) and part.text:
-        verdict = await guards.output(part.text)
-        kept = verdict.text if verdict.action in ("allow", "redact") else ""
-        # An altered thought must not go back with the signature of the old one.
-        return part if kept == part.text else Reasoning(kept, part.provider)
-    return part
 
 
 async def _pass(scope: Scope, path: str, text: str, verdict: Verdict) -> str:

@@ -162,8 +162,9 @@ class _Turn:
     async def run(self) -> TurnEnd:
         """Go through the turn; every deliberate error becomes its end."""
         limit = self._scope.compiled.agent.limits.seconds
+        timer = asyncio.timeout(limit)
         try:
-            async with asyncio.timeout(limit) as timer:
+            async with timer:
                 return await self._steps()
         except TimeoutError:
             if not timer.expired():
@@ -239,7 +240,8 @@ class _Turn:
             tools=self._specs,
             settings=settings,
             output=self._output,
-            timeout=min(_CALL_SECONDS, scope.meter.seconds_left),
+            # a little longer than the turn, so that the turn's own limit is the one that is told
+            timeout=min(_CALL_SECONDS, scope.meter.seconds_left + 1.0),
         )
 
     async def _call(self, step: int, calls: list[ToolCall]) -> bool:

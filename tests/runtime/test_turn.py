@@ -71,14 +71,15 @@ class Counter:
 
 
 def agent(**fields: Any) -> Agent:
-    return Agent(**{"name": "tester", "model": "local:echo", "retry": Retry(backoff=0), **fields})
+    given: dict[str, Any] = {"name": "tester", "model": "local:echo", "retry": Retry(backoff=0), **fields}
+    return Agent(**given)
 
 
 def says(**directive: Any) -> Message:
     return user(json.dumps(directive))
 
 
-def call(name: str, **arguments: Any) -> dict[str, Any]:
+def call(name: str, /, **arguments: Any) -> dict[str, Any]:
     return {"name": name, "arguments": arguments}
 
 
@@ -226,7 +227,7 @@ async def test_a_call_that_fails_is_made_again_when_its_class_allows(
 async def test_nothing_is_tried_again_once_words_have_left(resources: Resources, model_server: ModelServer) -> None:
     key = uuid7().hex
     compiled = await compile_agent(agent(), resources)
-    watched = await run(compiled, says(key=key, say="one two three four", stream_error=2))
+    watched = await run(compiled, says(key=key, say="one two three four", stream_error=2, pause=0.1))
     assert isinstance(watched.end, TurnFailed)
     assert watched.shown
     assert (await model_server.calls(key))["calls"] == 1
@@ -347,8 +348,8 @@ async def test_closing_the_stream_of_events_closes_the_call_of_the_model(
     assert isinstance(await anext(events), TextPiece)
     await events.aclose()
     async with asyncio.timeout(10):
-        while (await model_server.calls(key)).get("aborted", 0) != 1:
-            await asyncio.sleep(0.02)  # the server notices a closed connection with its next piece
+        while (await model_server.calls(key))["aborted"] != 1:  # noqa: ASYNC110 - the server is another process
+            await asyncio.sleep(0.02)
 
 
 async def test_a_question_to_a_person_stops_the_turn_and_the_decision_goes_on(resources: Resources) -> None:
