@@ -3,14 +3,24 @@
 import hashlib
 from decimal import Decimal
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import msgspec
 import pydantic
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf, field_serializer
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetPydanticSchema,
+    ValidatorFunctionWrapHandler,
+    field_serializer,
+)
+from pydantic_core import CoreSchema, core_schema
 
 from agent_factory.core.model import ModelSettings
-from agent_factory.core.schema import Schema
+from agent_factory.core.schema import Schema, pointer
 from agent_factory.core.tool import Tool
 from agent_factory.kit.errors import FieldError, Invalid
 
@@ -79,12 +89,27 @@ class Retry(Strict):
     backoff: float = Field(default=0.5, ge=0, le=60, allow_inf_nan=False)
 
 
-def _named(value: object) -> object:
-    return {"use": value} if isinstance(value, str) else value
+def _record(value: object) -> object:
+    """Read a bare name as a record that sets nothing else."""
+    if isinstance(value, str):
+        return {"use": value}
+    if isinstance(value, dict | Strict):
+        return cast("object", value)
+    raise ValueError("name it in words, or give a record with `use`")
 
 
-Uses = Annotated[ToolUse, BeforeValidator(_named, json_schema_input_type=str | ToolUse)]
-Guards = Annotated[GuardrailUse, BeforeValidator(_named, json_schema_input_type=str | GuardrailUse)]
+def _tool(value: object, handler: ValidatorFunctionWrapHandler) -> Tool | ToolUse:
+    return value if isinstance(value, Tool) else handler(_record(value))
+
+
+def _tool_schema(_source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+    # A union would do as well, but puts the names of its branches into the pointers of faults.
+    named = core_schema.union_schema([core_schema.str_schema(), record := handler(ToolUse)])
+    return core_schema.no_info_wrap_validator_function(_tool, record, json_schema_input_schema=named)
+
+
+_ToolItem = Annotated[Tool | ToolUse, GetPydanticSchema(_tool_schema)]
+_GuardrailItem = Annotated[GuardrailUse, BeforeValidator(_record, json_schema_input_type=str | GuardrailUse)]
 
 
 class Agent(Strict):
@@ -99,9 +124,9 @@ class Agent(Strict):
     description: str = Field(default="", max_length=10_000)
     model: str = Field(default="default", min_length=1, max_length=200)
     instructions: str = Field(default="", max_length=200_000)
-    tools: tuple[InstanceOf[Tool] | Uses, ...] = Field(default=(), max_length=128)
+    tools: tuple[_ToolItem, ...] = Field(default=(), max_length=128)
     memory: Memory = Memory()
-    guardrails: tuple[Guards, ...] = Field(default=(), max_length=32)
+    guardrails: tuple[_GuardrailItem, ...] = Field(default=(), max_length=32)
     output: dict[str, Any] | None = None
     limits: Limits = Limits()
     retry: Retry = Retry()
@@ -131,7 +156,10 @@ class Agent(Strict):
 
     def to_dict(self) -> dict[str, Any]:
         """Give the definition as plain JSON data, defaults left out."""
-        return self.model_dump(mode="json", exclude_defaults=True)
+        document = self.model_dump(mode="json", exclude_defaults=True)
+        if not self.tools:  # what has a serializer of its own is not compared with its default
+            document.pop("tools", None)
+        return document
 
     @property
     def digest(self) -> str:
@@ -152,13 +180,25 @@ def parse_agent(document: object) -> Agent:
         raise invalid(error) from None
 
 
+_WORDS = {
+    "extra_forbidden": "unknown field",
+    "missing": "this field is required",
+    "model_type": "should be an object",
+    "dict_type": "should be an object",
+    "tuple_type": "should be an array",
+}
+"""Faults that pydantic tells in the words of Python, in those of JSON."""
+
+
 def invalid(error: pydantic.ValidationError, at: str = "") -> Invalid:
-    """Turn pydantic's report into ours, with pointers below `at`."""
-    faults = [
-        FieldError(at + "".join(f"/{str(p).replace('~', '~0').replace('/', '~1')}" for p in e["loc"]), e["msg"])
-        for e in error.errors(include_url=False, include_context=False, include_input=False)
-    ]
-    return Invalid(f"{len(faults)} fault(s) in the definition.", errors=faults)
+    """Turn pydantic's report into ours: one fault a place, with pointers below `at`."""
+    faults: dict[str, FieldError] = {}
+    for fault in error.errors(include_url=False, include_context=False, include_input=False):
+        # A faulty key is reported below itself, at a step that no document has.
+        place = at + pointer([step for step in fault["loc"] if step != "[key]"])
+        detail = _WORDS.get(fault["type"]) or fault["msg"].removeprefix("Value error, ")
+        faults.setdefault(place, FieldError(place, detail))
+    return Invalid(f"{len(faults)} fault(s) in the definition.", errors=list(faults.values()))
 
 
 class AgentStatus(StrEnum):

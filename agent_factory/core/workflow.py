@@ -1,17 +1,18 @@
 """A workflow as a definition, in the specification's format (S99-S104)."""
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+import pydantic
+from pydantic import Field, model_validator
 
-from agent_factory.core.agent import Strict
+from agent_factory.core.agent import Strict, invalid
 
 
 class Trigger(Strict):
-    """What starts a workflow."""
+    """What starts a workflow (S90)."""
 
-    type: Literal["webhook", "cron", "event", "manual"] = "manual"
-    config: dict[str, Any] = {}
+    type: Literal["webhook", "cron", "queue", "event", "manual"] = "manual"
+    config: dict[str, Any] = Field(default={})
 
 
 class Task(Strict):
@@ -19,7 +20,7 @@ class Task(Strict):
 
     id: str = Field(min_length=1, max_length=200)
     type: str = Field(min_length=1, max_length=50)
-    config: dict[str, Any] = {}
+    config: dict[str, Any] = Field(default={})
     next: tuple[str, ...] = ()
     depends_on: tuple[str, ...] = ()
 
@@ -29,6 +30,27 @@ class Workflow(Strict):
 
     id: str = Field(default="", max_length=200)
     name: str = Field(min_length=1, max_length=200)
-    version: str = "1.0"
+    version: str = Field(default="1.0", max_length=50)
     trigger: Trigger = Trigger()
-    tasks: tuple[Task, ...] = Field(min_length=1)
+    tasks: tuple[Task, ...] = Field(min_length=1, max_length=1_000)
+
+    @model_validator(mode="after")
+    def _unique(self) -> Self:
+        seen: set[str] = set()
+        for task in self.tasks:
+            if task.id in seen:
+                raise ValueError(f"two tasks have the id {task.id!r}")
+            seen.add(task.id)
+        return self
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the definition as plain JSON data, exactly the fields that were set."""
+        return self.model_dump(mode="json", exclude_unset=True)
+
+
+def parse_workflow(document: object) -> Workflow:
+    """Read a definition; every fault is named by a JSON pointer in one `Invalid`."""
+    try:
+        return Workflow.model_validate(document)
+    except pydantic.ValidationError as error:
+        raise invalid(error) from None
