@@ -1,13 +1,13 @@
 """The only file that knows every room: it opens what a process needs and joins the rooms to one application."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.routing import Mount
 
 from agent_factory import __version__
 from agent_factory.api.document import document
@@ -30,12 +30,13 @@ from agent_factory.security.egress import Egress
 from agent_factory.services.agents.room import room as agents
 from agent_factory.services.auth.room import room as auth
 from agent_factory.services.auth.service import Keyring
+from agent_factory.services.gateway.room import room as gateway
 from agent_factory.services.integrations.room import room as integrations
 from agent_factory.services.models.room import room as models
 from agent_factory.services.organizations.room import room as organizations
 from agent_factory.settings import Settings
 
-ROOMS: tuple[Room, ...] = (agents, integrations, models, organizations, auth)
+ROOMS: tuple[Room, ...] = (gateway, agents, integrations, models, organizations, auth)
 """Every room; the first ones are matched first."""
 
 
@@ -76,7 +77,6 @@ def make_app(settings: Settings) -> FastAPI:
     for room in rooms:
         for each in room.routers:
             app.router.routes.extend(each.routes)
-        app.router.routes.extend(Mount(path, app=mounted) for path, mounted in room.mounts.items())
     app.router.routes.extend(operations.routes)
     app.openapi = lambda: document(app)
     app.add_middleware(BodyGuard, max_body=settings.server.max_body)
@@ -113,6 +113,7 @@ async def open_platform(settings: Settings) -> AsyncGenerator[Platform, None]:
         )
         engine = Engine(database, resources)
         stack.push_async_callback(engine.close)
+        stack.push_async_callback(_stop, asyncio.create_task(engine.reap_forever(), name="reaper"))
         yield Platform(database=database, engine=engine, resources=resources)
 
 
@@ -122,6 +123,12 @@ async def _embedded(settings: Settings, stack: AsyncExitStack) -> str:
     stack.push_async_callback(server.stop)
     await migrate(url)
     return url
+
+
+async def _stop(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
 
 
 def _doors(settings: Settings, egress: Egress) -> dict[str, Any]:

@@ -25,9 +25,11 @@ async def authenticate(scope: Scope) -> Actor:
     applications can use it too. Raises `Unauthenticated`.
     """
     state: dict[str, Any] = scope["state"]
-    actor: Actor | None = state.get("actor")
-    if actor is None:
-        actor = state["actor"] = await scope["app"].state.authenticate(_bearer(scope))
+    known: Actor | None = state.get("actor")
+    if known is not None:
+        return known
+    actor: Actor = await scope["app"].state.authenticate(_bearer(scope))
+    state["actor"] = actor
     return actor
 
 

@@ -1,6 +1,6 @@
 """The OpenAPI 3.1 document of an application."""
 
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
@@ -21,7 +21,8 @@ _ABOUT = "Build, run, expose and sell AI agents. Errors are RFC 9457 problems wi
 
 def document(app: FastAPI) -> dict[str, Any]:
     """Give the document, made once for an application."""
-    if app.openapi_schema is None:
+    known = app.openapi_schema
+    if known is None:
         made = get_openapi(
             title=app.title,
             version=app.version,
@@ -34,17 +35,16 @@ def document(app: FastAPI) -> dict[str, Any]:
             schema = model.model_json_schema(ref_template=_REF, mode=mode)
             schemas.update(schema.pop("$defs", {}))
             schemas[model.__name__] = schema
-        app.openapi_schema = _with_definitions(made)
-    return app.openapi_schema
+        app.openapi_schema = known = cast("dict[str, Any]", _with_definitions(made))
+    return known
 
 
 def _with_definitions(node: Any) -> Any:  # noqa: ANN401 - any JSON value
     if isinstance(node, dict):
-        members: dict[str, Any] = node
+        members = cast("dict[str, Any]", node)
         if DEFINITION in members:
             return {"$ref": _REF.format(model=Agent.__name__)}
         return {name: _with_definitions(value) for name, value in members.items()}
     if isinstance(node, list):
-        items: list[Any] = node
-        return [_with_definitions(item) for item in items]
+        return [_with_definitions(item) for item in cast("list[Any]", node)]
     return node

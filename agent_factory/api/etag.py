@@ -1,6 +1,6 @@
 """Lost updates refused (ETag, If-Match), and partial updates (RFC 7396)."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 from fastapi import Header
 
@@ -38,8 +38,8 @@ def merge_patch(target: Any, patch: Any) -> Any:  # noqa: ANN401 - any JSON valu
     """Apply a JSON merge patch (RFC 7396): null removes, objects merge, anything else replaces."""
     if not isinstance(patch, dict):
         return patch
-    merged: dict[str, Any] = dict(target) if isinstance(target, dict) else {}
-    for name, value in patch.items():
+    merged = dict(cast("dict[str, Any]", target)) if isinstance(target, dict) else {}
+    for name, value in cast("dict[str, Any]", patch).items():
         if value is None:
             merged.pop(name, None)
         else:

@@ -25,6 +25,7 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _KEPT_HEADERS = frozenset({"content-type", "location", "etag"})
+_LONGEST_PATH = 500
 _LARGEST = 1_048_576
 
 
@@ -42,6 +43,13 @@ class KeyReused(Invalid):
     title = "The Idempotency-Key was used for another request"
 
 
+class ShownOnce(Conflict):
+    """The first answer held a secret, which is not kept."""
+
+    code = "idempotency_answer_shown_once"
+    title = "The answer was shown once"
+
+
 class Replayed(Exception):
     """Carries the first answer past an endpoint that must not run again."""
 
@@ -53,7 +61,8 @@ class Replayed(Exception):
 class Claim:
     """One request's key, from the first look to the kept answer."""
 
-    def __init__(self, key: str, method_path: str, body_hash: bytes) -> None:
+    def __init__(self, key: str, method_path: str, body_hash: bytes, *, shown_once: bool) -> None:
+        self._shown_once = shown_once
         self._key = key
         self._method_path = method_path
         self._body_hash = body_hash
@@ -61,15 +70,22 @@ class Claim:
         self._request: store.RequestKey | None = None
 
     @classmethod
-    async def of(cls, request: Request) -> "Claim | None":
-        """Read the request's key; none is None, one that is unusable is `Malformed`."""
+    async def of(cls, request: Request, *, shown_once: bool = False) -> "Claim | None":
+        """Read the request's key; none is None, one that is unusable is `Malformed`.
+
+        With `shown_once` the answer holds a secret: it is not kept, and a
+        repetition is told so.
+        """
         key = request.headers.get("idempotency-key")
         if key is None:
             return None
         if not _KEY.fullmatch(key):
             raise Malformed("An Idempotency-Key has 1 to 255 visible ASCII characters.")
         content = request.scope["query_string"] + b"\n" + await request.body()
-        return cls(key, f"{request.method} {request.scope['path']}", hashlib.sha256(content).digest())
+        path: str = request.scope["path"]
+        if len(path) > _LONGEST_PATH:
+            path = hashlib.sha256(path.encode()).hexdigest()
+        return cls(key, f"{request.method} {path}", hashlib.sha256(content).digest(), shown_once=shown_once)
 
     async def take(self, session: Session, actor: Actor) -> None:
         """Take the key for the time of this transaction; raises `Replayed` when it was answered before."""
@@ -83,9 +99,8 @@ class Claim:
     async def keep(self, response: Response) -> None:
         """Write the answer into the transaction that `take` got, if any."""
         if self._session is not None and self._request is not None:
-            await store.settle(
-                self._session, self._request, response.status_code, bytes(response.body), _headers(response)
-            )
+            body = b"" if self._shown_once else bytes(response.body)
+            await store.settle(self._session, self._request, response.status_code, body, _headers(response))
 
     async def around(self, handler: Handler, request: Request, database: Database, actor: Actor) -> Response:
         """Run a handler that has no transaction of its own, and keep what it answers.
@@ -117,6 +132,8 @@ class Claim:
             return KeyInFlight(
                 "It is still at work, or its answer was lost. Look for its effect before using a new key."
             )
+        if self._shown_once:
+            return ShownOnce("The first request with this key was carried out, and its answer is shown only once.")
         return Replayed(Response(kept.response, kept.status, {**kept.headers, "Idempotent-Replayed": "true"}))
 
 

@@ -32,8 +32,8 @@ def first_page(version: str, providers: Iterable[ProviderStatus]) -> str:
         ""
         if usable
         else (
-            "<p class=notice><strong>The built-in demo model answers.</strong> It is no language model: it follows fixed "
-            "rules, so that everything else can be tried. Set a vendor's key to use a real one.</p>"
+            "<p class=notice><strong>The built-in demo model answers.</strong> It is no language model: it follows "
+            "fixed rules, so that everything else can be tried. Set a vendor's key to use a real one.</p>"
         )
     )
     return _page(

@@ -20,18 +20,23 @@ _OPENAI_ERROR = {
 }
 
 
+SHOWN_ONCE = "x-shown-once"
+"""Marks an operation, in its `openapi_extra`, whose answer holds a secret and is kept nowhere."""
+
+
 class Route(APIRoute):
     """A route whose POST honours Idempotency-Key."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Wrap the handler, where a request can carry a key."""
         handler = super().get_route_handler()
-        if "POST" not in self.methods:
+        if "POST" not in (self.methods or ()):
             return handler
         transactional = _uses(self.dependant, writer)
+        shown_once = SHOWN_ONCE in (self.openapi_extra or {})
 
         async def idempotent(request: Request) -> Response:
-            claim = await Claim.of(request)
+            claim = await Claim.of(request, shown_once=shown_once)
             if claim is None:
                 return await handler(request)
             try:

@@ -79,7 +79,9 @@ async def update(
     if_match: IfMatch = None,
 ) -> AgentOut:
     """Change parts of the definition; the result is a new version."""
-    return _shown(await service.patch(session, actor, platform.resources, agent_id, body, if_match), response)
+    return _shown(
+        await service.patch(session, actor, platform.resources, agent_id, change=body, if_match=if_match), response
+    )
 
 
 @agents.put("/{agent_id}")
@@ -94,13 +96,16 @@ async def replace(
     if_match: IfMatch = None,
 ) -> AgentOut:
     """Give the agent a new definition; the result is a new version."""
-    return _shown(await service.replace(session, actor, platform.resources, agent_id, body, if_match), response)
+    return _shown(
+        await service.replace(session, actor, platform.resources, agent_id, definition=body, if_match=if_match),
+        response,
+    )
 
 
 @agents.delete("/{agent_id}", status_code=204)
 async def delete(session: Writer, actor: ActorDep, agent_id: AgentPath, if_match: IfMatch = None) -> None:
     """Archive an agent; its runs and sessions stay readable."""
-    await service.archive(session, actor, agent_id, if_match)
+    await service.archive(session, actor, agent_id, if_match=if_match)
 
 
 @agents.get("/{agent_id}/versions")
@@ -121,7 +126,7 @@ async def versions_create(
     if_match: IfMatch = None,
 ) -> VersionOut:
     """Make a definition the agent's newest version; one without a difference is the version that is there."""
-    made = await service.replace(session, actor, platform.resources, agent_id, body, if_match)
+    made = await service.replace(session, actor, platform.resources, agent_id, definition=body, if_match=if_match)
     response.headers["ETag"] = etag(made.agent.revision)
     response.headers["Location"] = f"{_location(made)}/versions/{made.version.number}"
     return VersionOut.model_validate(made.version)
@@ -161,7 +166,7 @@ async def activate(
     if_match: IfMatch = None,
 ) -> AgentOut:
     """Call a draft finished."""
-    return _shown(await service.activate(session, actor, agent_id, if_match), response)
+    return _shown(await service.activate(session, actor, agent_id, if_match=if_match), response)
 
 
 @agents.post("/{agent_id}:deploy")
@@ -177,7 +182,9 @@ async def deploy(
 ) -> AgentOut:
     """Put a version into service, by default the newest; runs in flight keep theirs."""
     wanted = body.version if body else None
-    return _shown(await service.deploy(session, actor, platform.resources, agent_id, wanted, if_match), response)
+    return _shown(
+        await service.deploy(session, actor, platform.resources, agent_id, version=wanted, if_match=if_match), response
+    )
 
 
 @agents.post("/{agent_id}:pause")
@@ -191,7 +198,7 @@ async def pause(
     if_match: IfMatch = None,
 ) -> AgentOut:
     """Take an agent out of service until it is deployed again."""
-    return _shown(await service.pause(session, actor, agent_id, if_match), response)
+    return _shown(await service.pause(session, actor, agent_id, if_match=if_match), response)
 
 
 @agents.post("/{agent_id}:rollback")
@@ -207,7 +214,10 @@ async def rollback(
 ) -> AgentOut:
     """Put an earlier version back into service, by default the one before the deployed one."""
     wanted = body.version if body else None
-    return _shown(await service.rollback(session, actor, platform.resources, agent_id, wanted, if_match), response)
+    return _shown(
+        await service.rollback(session, actor, platform.resources, agent_id, version=wanted, if_match=if_match),
+        response,
+    )
 
 
 @agents.post("/{agent_id}:archive")
@@ -221,7 +231,7 @@ async def archive(
     if_match: IfMatch = None,
 ) -> AgentOut:
     """Put an agent away for good."""
-    return _shown(await service.archive(session, actor, agent_id, if_match), response)
+    return _shown(await service.archive(session, actor, agent_id, if_match=if_match), response)
 
 
 @templates.get("", name="list_")

@@ -71,7 +71,7 @@ async def pinned(
     return None if row is None else (row[0], row[1], row[2], row[3])
 
 
-async def definition(session: ReadSession, actor: Actor, agent_id: UUID, number: int) -> str | None:
+async def definition_text(session: ReadSession, actor: Actor, agent_id: UUID, number: int) -> str | None:
     """Read one version's definition as JSON text."""
     return await session.scalar(
         select(cast(AgentVersionRow.definition, Text)).where(

@@ -7,7 +7,7 @@ from fastapi import Response
 
 from agent_factory.api.dependencies import ActorDep, Reader, Writer
 from agent_factory.api.paging import PagingDep
-from agent_factory.api.routing import router
+from agent_factory.api.routing import SHOWN_ONCE, router
 from agent_factory.api.schemas import Id
 from agent_factory.kit import ids
 from agent_factory.services.auth import service
@@ -21,7 +21,7 @@ KeyPath = Annotated[UUID, Id("key", in_path=True)]
 UserPath = Annotated[UUID, Id("usr", in_path=True)]
 
 
-@keys.post("", status_code=201)
+@keys.post("", status_code=201, openapi_extra={SHOWN_ONCE: True})
 async def create(session: Writer, actor: ActorDep, body: KeyCreate, response: Response) -> KeyCreated:
     """Create an API key. Its secret is in this answer and in no other."""
     issued = await service.create_key(session, actor, name=body.name, expires_at=body.expires_at)

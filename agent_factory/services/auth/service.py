@@ -115,7 +115,7 @@ async def add_user(session: Session, organization_id: UUID, *, email: str, name:
 
 async def issue_key(session: Session, user: UserRow, *, name: str) -> IssuedKey:
     """Make a user's key, outside any request."""
-    return await _issue(session, user.organization_id, user.id, name, None, ["*"])
+    return await _issue(session, user.organization_id, user.id, name=name, expires_at=None, scopes=["*"])
 
 
 async def create_key(session: Session, actor: Actor, *, name: str, expires_at: datetime | None) -> IssuedKey:
@@ -125,11 +125,13 @@ async def create_key(session: Session, actor: Actor, *, name: str, expires_at: d
             "The key would never work.",
             errors=[FieldError("/expires_at", "has to be in the future, with its offset from UTC")],
         )
-    return await _issue(session, actor.organization_id, actor.user_id, name, expires_at, list(actor.scopes))
+    return await _issue(
+        session, actor.organization_id, actor.user_id, name=name, expires_at=expires_at, scopes=list(actor.scopes)
+    )
 
 
 async def _issue(
-    session: Session, organization_id: UUID, user_id: UUID, name: str, expires_at: datetime | None, scopes: list[str]
+    session: Session, organization_id: UUID, user_id: UUID, *, name: str, expires_at: datetime | None, scopes: list[str]
 ) -> IssuedKey:
     made = make_key()
     row = ApiKeyRow(

@@ -49,12 +49,18 @@ async def create(session: Session, actor: Actor, resources: Resources, definitio
 
 
 async def patch(
-    session: Session, actor: Actor, resources: Resources, agent_id: UUID, change: dict[str, Any], if_match: str | None
+    session: Session,
+    actor: Actor,
+    resources: Resources,
+    agent_id: UUID,
+    *,
+    change: dict[str, Any],
+    if_match: str | None = None,
 ) -> Changed:
     """Apply a merge patch to the newest definition; without a difference nothing changes."""
     row = await _open(session, actor, agent_id, if_match)
     newest = await get_version(session, actor, agent_id, row.latest_version)
-    return await _define(session, actor, resources, row, newest, merge_patch(newest.definition, change))
+    return await _define(session, actor, resources, row, newest, definition=merge_patch(newest.definition, change))
 
 
 async def replace(
@@ -62,13 +68,14 @@ async def replace(
     actor: Actor,
     resources: Resources,
     agent_id: UUID,
+    *,
     definition: dict[str, Any],
-    if_match: str | None,
+    if_match: str | None = None,
 ) -> Changed:
     """Make a definition the newest version; without a difference nothing changes."""
     row = await _open(session, actor, agent_id, if_match)
     newest = await get_version(session, actor, agent_id, row.latest_version)
-    return await _define(session, actor, resources, row, newest, definition)
+    return await _define(session, actor, resources, row, newest, definition=definition)
 
 
 async def _open(session: Session, actor: Actor, agent_id: UUID, if_match: str | None) -> AgentRow:
@@ -84,6 +91,7 @@ async def _define(
     resources: Resources,
     row: AgentRow,
     newest: AgentVersionRow,
+    *,
     definition: dict[str, Any],
 ) -> Changed:
     agent = await checked(session, actor, resources, definition)

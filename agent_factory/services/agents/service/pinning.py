@@ -40,7 +40,7 @@ async def pin(
     """
     agent_id, number, agent = await _one(session, actor, ref, version)
     agents: dict[str, Agent] = {}
-    await _below(session, actor, agent, agents, (agent.name,), version)
+    await _below(session, actor, agent, agents, path=(agent.name,), version=version)
     return Pinned(agent_id, number, agent, agents)
 
 
@@ -57,7 +57,7 @@ async def _one(
         if status != AgentStatus.DEPLOYED or deployed is None:
             raise AgentNotDeployed(f"The agent is {status}; deploy it, or ask for a version.")
         number = deployed
-    text = await queries.definition(session, actor, agent_id, number)
+    text = await queries.definition_text(session, actor, agent_id, number)
     if text is None:
         raise VersionNotFound(f"The agent has no version {number}.")
     return agent_id, number, _read(text)
@@ -68,6 +68,7 @@ async def _below(
     actor: Actor,
     agent: Agent,
     agents: dict[str, Agent],
+    *,
     path: tuple[str, ...],
     version: int | Literal["latest"] | None,
 ) -> None:
@@ -80,7 +81,7 @@ async def _below(
             if len(agents) >= MOST_AGENTS:
                 raise _invalid(index, f"more than {MOST_AGENTS} agents below one")
             agents[name] = await _called(session, actor, name, index, version)
-        await _below(session, actor, agents[name], agents, (*path, name), version)
+        await _below(session, actor, agents[name], agents, path=(*path, name), version=version)
 
 
 async def _called(
