@@ -34,16 +34,16 @@ class Definitions:
         """Start empty."""
         self._pool = pool
         self._resources = resources
-        self._by_object: OrderedDict[tuple[UUID, int, int], Ready] = OrderedDict()
+        self._by_object: OrderedDict[tuple[UUID, int], Ready] = OrderedDict()
         self._by_digest: OrderedDict[tuple[UUID, str], Ready] = OrderedDict()
         self._stored: OrderedDict[tuple[UUID, str], None] = OrderedDict()
 
     async def of(self, organization_id: UUID, agent: Agent, agents: dict[str, Agent]) -> Ready:
         """Make an organisation's agent ready to run; quick for an object seen before."""
-        place = (organization_id, id(agent), id(agents))
+        place = (organization_id, id(agent))
         ready = self._by_object.get(place)
         # An id may be used again once its object is gone: only the same object will do.
-        if ready is None or ready.agent is not agent or ready.agents is not agents:
+        if ready is None or ready.agent is not agent or ready.agents != agents:
             digest, definition = write_definition(agent, agents)
             compiled = await compile_agent(agent, self._resources, agents)
             ready = Ready(agent, agents, digest, definition, compiled)

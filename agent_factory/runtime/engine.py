@@ -111,6 +111,8 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
 
     `settings`, `output` and `client_tools` are the caller's own for this turn;
     see `TurnContext`. `agents` are the pinned agents that `agent` may call.
+    With `deployed`, the version has to be the agent's deployed one when the
+    turn begins.
     """
 
     organization_id: UUID
@@ -120,6 +122,7 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
     agents: dict[str, Agent] = {}
     agent_id: UUID | None = None
     agent_version: int | None = None
+    deployed: bool = False
     session_id: UUID | None = None
     history: tuple[Message, ...] = ()
     stream: bool = True
@@ -175,7 +178,7 @@ class Engine:
     async def start(self, start: Start) -> LiveRun:
         """Begin a turn; when this returns, the run and the user's message are committed.
 
-        Raises `SessionBusy`, `SessionNotFound`, `Unavailable`, and whatever
+        Raises `SessionBusy`, `SessionNotFound`, `VersionMoved`, `Unavailable`, and whatever
         keeps the definition from being made ready (`Invalid`, `UnknownModel`).
         """
         if self._closing:
@@ -296,6 +299,7 @@ class Engine:
             created_at=at,
             message=start.message,
             definition=self._definitions.to_store(start.organization_id, ready),
+            deployed=start.deployed,
         )
         try:
             seq = await self._writer.begin(begin)

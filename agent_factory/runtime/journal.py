@@ -40,8 +40,18 @@ class SessionMoved(Conflict):
     title = "The session has changed"
 
 
+class VersionMoved(Conflict):
+    """The agent's deployed version is not the one that its reader knew."""
+
+    code = "agent_version_moved"
+    title = "The agent has changed"
+
+
 class Begin(msgspec.Struct, frozen=True, kw_only=True):
-    """A run to be begun; `definition` is left out where the snapshot is known to be stored."""
+    """A run to be begun; `definition` is left out where the snapshot is known to be stored.
+
+    With `deployed`, the version has to be the agent's deployed one.
+    """
 
     id: UUID
     organization_id: UUID
@@ -56,6 +66,7 @@ class Begin(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
     message: Message
     definition: str | None
+    deployed: bool = False
 
 
 class Put(msgspec.Struct, frozen=True):
@@ -136,17 +147,20 @@ class Writer:
         await self._puts.idle()
         await self._settles.idle()
 
-    async def _begin(self, ops: Sequence[Begin], again: bool) -> Sequence[int | SessionMoved]:
-        begun: dict[UUID, int | None] = {}
+    async def _begin(self, ops: Sequence[Begin], again: bool) -> Sequence[int | SessionMoved | VersionMoved]:
+        known: dict[UUID, int | None] = {}
+        moved: set[UUID] = set()
         if again:
             rows = await self._pool.fetch(BEGUN, [op.id for op in ops], self.owner)
-            begun = {row["id"]: row["seq"] for row in rows}
-        new = sorted((op for op in ops if op.id not in begun), key=_lock_order)
+            known = {row["id"]: row["seq"] for row in rows}
+        new = sorted((op for op in ops if op.id not in known), key=_lock_order)
         if new:
-            rows = await self._pool.fetch(BEGIN, *_columns([_begin_row(op) for op in new], 14), self.owner)
-            begun |= {row["id"]: row["seq"] for row in rows}
-        moved = SessionMoved("The session has changed since it was read.")
-        return [(begun[op.id] or 0) if op.id in begun else moved for op in ops]
+            for row in await self._pool.fetch(BEGIN, *_columns([_begin_row(op) for op in new], 15), self.owner):
+                if row["begun"]:
+                    known[row["id"]] = row["seq"]
+                else:
+                    moved.add(row["id"])
+        return [(known[op.id] or 0) if op.id in known else _refusal(session=op.id in moved) for op in ops]
 
     async def _put(self, ops: Sequence[Put], again: bool) -> Sequence[Fenced | None]:  # noqa: ARG002 - a repeated step changes nothing
         rows = await self._pool.fetch(
@@ -187,6 +201,12 @@ def _lock_order(op: Begin | Settle) -> str:
     return str(op.session_id)
 
 
+def _refusal(*, session: bool) -> SessionMoved | VersionMoved:
+    if session:
+        return SessionMoved("The session has changed since it was read.")
+    return VersionMoved("Another version of the agent was deployed, or none is any more.")
+
+
 def _columns(rows: Sequence[tuple[object, ...]], width: int) -> list[Sequence[object]]:
     return list(zip(*rows, strict=True)) if rows else [()] * width
 
@@ -212,6 +232,7 @@ def _begin_row(op: Begin) -> tuple[object, ...]:
         uuid7() if op.session_id else None,
         to_json(op.message.parts) if op.session_id else None,
         op.definition,
+        op.deployed,
     )
 
 

@@ -3,9 +3,14 @@
 BEGIN = """
 with b as (
   select * from unnest($1::uuid[], $2::uuid[], $3::text[], $4::uuid[], $5::int[], $6::uuid[], $7::int[], $8::text[],
-    $9::text[], $10::uuid[], $11::timestamptz[], $12::uuid[], $13::text[], $14::text[])
+    $9::text[], $10::uuid[], $11::timestamptz[], $12::uuid[], $13::text[], $14::text[], $15::bool[])
   as b(id, organization_id, source, agent_id, agent_version, session_id, revision, snapshot,
-    input, created_by, created_at, message_id, parts, definition)
+    input, created_by, created_at, message_id, parts, definition, deployed)
+  where not deployed or exists (
+    select from agents a
+    where a.id = b.agent_id and a.organization_id = b.organization_id
+      and a.status = 'deployed' and a.deployed_version = b.agent_version
+  )
 ), s as (
   update sessions set revision = sessions.revision + 1, message_count = message_count + 1, updated_at = b.created_at
   from b
@@ -27,10 +32,10 @@ with b as (
   insert into runs (id, organization_id, kind, source, agent_id, agent_version, session_id, snapshot, status, input,
     owner, epoch, created_by, created_at, started_at)
   select id, organization_id, 'agent', source, agent_id, agent_version, session_id, snapshot, 'running', input::jsonb,
-    $15, 1, created_by, created_at, created_at
+    $16, 1, created_by, created_at, created_at
   from ok
 )
-select id, message_count as seq from ok
+select b.id, ok.id is not null as begun, ok.message_count as seq from b left join ok on ok.id = b.id
 """
 
 BEGUN = """

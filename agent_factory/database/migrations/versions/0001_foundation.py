@@ -42,7 +42,7 @@ TENANT_TABLES = {
     "users": ("organization_id", ALL, True),
     "api_keys": ("organization_id", ALL, True),
     "idempotency_keys": ("organization_id", ALL, True),
-    "agents": ("organization_id", ALL, False),
+    "agents": ("organization_id", ALL, True),
     "agent_versions": ("organization_id", APPENDED, False),
     "agent_templates": ("organization_id", ALL, False),
     "sessions": ("organization_id", ALL, True),
