@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from typing import Any
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -23,6 +22,7 @@ from agent_factory.kit.catalog import Catalog
 from agent_factory.kit.errors import Invalid, Problem
 from agent_factory.monitoring.metrics import Metrics
 from agent_factory.runtime.compile import Resources
+from agent_factory.runtime.doors import doors
 from agent_factory.runtime.engine import Engine
 from agent_factory.runtime.models import Models
 from agent_factory.runtime.platform import Platform
@@ -109,7 +109,7 @@ async def open_platform(settings: Settings) -> AsyncGenerator[Platform, None]:
         resources = Resources(
             models=Models(settings.models, egress),
             tools=Catalog[ToolFactory]("agent_factory.tools"),
-            doors=_doors(settings, egress),
+            doors=doors(settings.tools, egress, settings.tools.workspace or settings.database.data_dir / "files"),
         )
         engine = Engine(database, resources)
         stack.push_async_callback(engine.close)
@@ -129,17 +129,3 @@ async def _stop(task: asyncio.Task[None]) -> None:
     task.cancel()
     with suppress(asyncio.CancelledError):
         await task
-
-
-def _doors(settings: Settings, egress: Egress) -> dict[str, Any]:
-    tools = settings.tools
-    secrets = {name: value.get_secret_value() for name, value in tools.secrets.items()}
-    return {
-        "egress": egress,
-        "private_hosts": tools.private_hosts,
-        "workspace": tools.workspace or settings.database.data_dir / "files",
-        "secrets": secrets.__getitem__,
-        "databases": {name: url.get_secret_value() for name, url in tools.databases.items()},
-        "mcp_servers": tools.mcp_servers,
-        "search_urls": tools.search_urls,
-    }

@@ -17,6 +17,7 @@ from agent_factory.core.tool import ToolFactory
 from agent_factory.kit.catalog import Catalog
 from agent_factory.kit.errors import FieldError, Kind, Problem
 from agent_factory.runtime.compile import Resources, compile_agent
+from agent_factory.runtime.doors import doors
 from agent_factory.runtime.models import Models
 from agent_factory.runtime.scope import TurnContext
 from agent_factory.runtime.turn import turn
@@ -65,7 +66,7 @@ async def open_resources(
         yield Resources(
             models=Models(chosen.models, egress),
             tools=Catalog[ToolFactory]("agent_factory.tools"),
-            doors={"egress": egress, "workspace": workspace or Path.cwd()},
+            doors=doors(chosen.tools, egress, workspace or chosen.tools.workspace or Path.cwd()),
         )
     finally:
         await egress.close()

@@ -77,19 +77,19 @@ def edit(
     """Edit an agent's definition in your editor; a change makes a new version."""
     from agent_factory.cli import client, documents
     from agent_factory.cli.editor import edited
-    from agent_factory.cli.problems import Told
+    from agent_factory.kit.errors import Problem
 
     path = f"/agents/{find(ctx, agent)['id']}"
     read = client.call(ctx, "GET", path)
     before: dict[str, Any] = read.data["definition"]
-    text = file.read_text() if file else edited(to_yaml(before), before["name"], editor)
+    text = "" if file else edited(to_yaml(before), before["name"], editor)
     if text is None:
         typer.echo("nothing changed", err=True)
         return
     try:
-        after = documents.parse(text, before["name"])
+        after = documents.pick(documents.read(file), None) if file else documents.parse(text)
         reply = client.call(ctx, "PUT", path, json=after.to_dict(), headers={"if-match": read.headers["etag"]})
-    except Told:
+    except Problem:
         if file is None:
             kept = Path(f"{before['name']}.rejected.yaml")
             kept.write_text(text)

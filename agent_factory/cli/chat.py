@@ -40,6 +40,7 @@ class Conversation(Protocol):
 def chat(
     ctx: typer.Context,
     who: Annotated[str | None, typer.Argument(metavar="[FILE|AGENT]", help="Blueprint, or agent of a server.")] = None,
+    *,
     agent: Annotated[str | None, typer.Option("--agent", help="Which agent of the file.")] = None,
     model: Annotated[str | None, typer.Option("--model", help="With a file: model in place of the agent's.")] = None,
     session: Annotated[str | None, typer.Option("--session", help="With a server: continue this session.")] = None,

@@ -16,7 +16,8 @@ class LocalConversation:
     """Keeps the messages in memory."""
 
     def __init__(self, file: Path, agent: str | None, model: str | None, workspace: Path | None) -> None:
-        self._agent, self._team = documents.pick(documents.read(file), agent)
+        self._team = documents.read(file)
+        self._agent = documents.pick(self._team, agent)
         if model is not None:
             self._agent = self._agent.model_copy(update={"model": model})
         self._workspace = workspace
@@ -28,7 +29,7 @@ class LocalConversation:
         """Open what the agent may reach."""
         resources = await self._stack.enter_async_context(open_resources(settings(), workspace=self._workspace))
         self._resources = resources
-        demo = resources.models.resolve(self._agent.model).provider.name == "demo"
+        demo = (await resources.models.find(self._agent.model)).provider.name == "demo"
         note = f"\n{DEMO_NOTICE}" if demo else ""
         return f"{self._agent.name} listens; this conversation is not kept.{note}"
 

@@ -15,7 +15,7 @@ class BadSetting(Invalid):
     title = "A setting cannot be used"
 
 
-def settings(**groups: dict[str, Any]) -> "Settings":
+def settings(**groups: Any) -> "Settings":  # noqa: ANN401 - the groups check what they are given
     """Read the settings; `groups` go over the environment. Raises `BadSetting` that names the variable."""
     import pydantic
     from pydantic_settings import SettingsError

@@ -31,6 +31,7 @@ def _version(value: bool) -> None:
 @app.callback()
 def options(
     ctx: typer.Context,
+    *,
     home: Annotated[
         Path | None,
         typer.Option(envvar="AF_HOME", help="State folder. (default: ./.data where it exists, or ~/.agent-factory)"),

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 
@@ -26,9 +26,11 @@ def show(data: object, form: Format, columns: Sequence[str] = ()) -> None:
     elif form is Format.YAML:
         typer.echo(to_yaml(data), nl=False)
     elif isinstance(data, list):
-        _table(data, columns)  # pyright: ignore[reportUnknownArgumentType] - JSON data is what it is
+        _table(cast("list[dict[str, Any]]", data), columns)
+    elif isinstance(data, dict):
+        _record(cast("dict[str, Any]", data), columns)
     else:
-        _record(data, columns)
+        typer.echo(_cell(data))
 
 
 def to_json(data: object) -> str:
@@ -40,9 +42,9 @@ def to_json(data: object) -> str:
 
 def to_yaml(data: object) -> str:
     """Write YAML as a person would: blocks, in the order of the data."""
-    import yaml
+    from agent_factory.core.document import write_yaml
 
-    return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=100)
+    return write_yaml(data)
 
 
 def _table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
@@ -64,14 +66,11 @@ def _table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
     Console(highlight=False, width=width, markup=False).print(table)
 
 
-def _record(data: object, columns: Sequence[str]) -> None:
-    if not isinstance(data, Mapping):
-        typer.echo(_cell(data))
-        return
-    names = [str(name) for name in (columns or data)]  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType] - JSON
+def _record(data: Mapping[str, Any], columns: Sequence[str]) -> None:
+    names = columns or list(data)
     width = max(map(len, names), default=0)
     for name in names:
-        typer.echo(f"{name.ljust(width)}  {_cell(data.get(name))}")  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType] - JSON
+        typer.echo(f"{name.ljust(width)}  {_cell(data.get(name))}")
 
 
 def _cell(value: object) -> str:

@@ -1,6 +1,7 @@
 """Errors at the terminal: one clear line, and the exit code that says what kind it was."""
 
 import traceback
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import typer
@@ -25,11 +26,12 @@ class CommandFailed(Problem):
 
 
 class Told(Problem):
-    """A problem that a server or a finished turn reported; it keeps that problem's own code and kind."""
+    """A problem that a server reported; it keeps that problem's own code and kind."""
 
-    def __init__(self, report: dict[str, Any], kind: Kind = Kind.INTERNAL) -> None:
+    def __init__(self, report: Mapping[str, Any], kind: Kind = Kind.INTERNAL) -> None:
         """Read the members of a problem document (RFC 9457)."""
-        faults = [FieldError(str(e.get("pointer", "")), str(e.get("detail", ""))) for e in report.get("errors") or []]
+        named: list[Mapping[str, Any]] = report.get("errors") or []
+        faults = [FieldError(str(e.get("pointer", "")), str(e.get("detail", ""))) for e in named]
         super().__init__(str(report.get("detail") or report.get("title") or "The request failed."), errors=faults)
         self.reported_code = str(report.get("code") or "internal_error")
         self.reported_kind = kind
@@ -52,7 +54,7 @@ def lines(problem: Problem) -> list[str]:
 
 
 class Commands(TyperGroup):
-    """A group whose commands may raise `Problem`; Ctrl-C and a closed pipe end quietly."""
+    """A group whose commands may raise `Problem`."""
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - click's own signature
         """Run the chosen command and turn what it raises into one line and an exit code."""

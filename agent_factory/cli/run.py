@@ -27,6 +27,7 @@ class Form(StrEnum):
 def run(
     file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="Blueprint (YAML or JSON).")],
     message: Annotated[str | None, typer.Argument(help="What to say; read from stdin when left out.")] = None,
+    *,
     agent: Annotated[str | None, typer.Option("--agent", help="Which agent of the file.")] = None,
     model: Annotated[str | None, typer.Option("--model", help="Model in place of the agent's own.")] = None,
     form: Annotated[Form, typer.Option("-o", "--output", help="How to print the answer.")] = Form.TEXT,
@@ -42,7 +43,8 @@ def run(
     from agent_factory.cli import documents
 
     said = message if message is not None else _piped()
-    chosen, team = documents.pick(documents.read(file), agent)
+    team = documents.read(file)
+    chosen = documents.pick(team, agent)
     if model is not None:
         chosen = chosen.model_copy(update={"model": model})
     asyncio.run(_turn(chosen, team, said, form=form, workspace=workspace, whole=no_stream))

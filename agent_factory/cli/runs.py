@@ -62,5 +62,5 @@ def cancel(ctx: typer.Context, run: Id) -> None:
     """Cancel a run that is under way."""
     from agent_factory.cli import client
 
-    reply = client.call(ctx, "POST", f"/runs/{run}:cancel")
-    typer.echo(f"{run} is {(reply.data or {}).get('status', 'cancelled')}")
+    client.call(ctx, "POST", f"/runs/{run}:cancel")
+    typer.echo(f"{run} is being cancelled")

@@ -47,10 +47,10 @@ class Screen:
             case ReasoningPiece():
                 pass
             case ToolStarted():
-                self.note(f"→ {event.name} {brief(event.arguments)}")
+                self.note(f"{_indent(event.path)}→ {event.name} {brief(event.arguments)}")
             case ToolFinished():
                 mark = "✗" if event.is_error else "←"
-                self.note(f"{mark} {brief(event.content)} ({event.duration_ms} ms)")
+                self.note(f"{_indent(event.path)}{mark} {brief(event.content)} ({event.duration_ms} ms)")
             case Retrying():
                 self.note(f"… {event.code}: trying again in {event.delay:.1f} s (attempt {event.attempt})")
             case _:
@@ -81,6 +81,11 @@ def brief(text: str) -> str:
     """Fold a text to one short line."""
     line = " ".join(clean(text).split())
     return line if len(line) <= _BRIEF else f"{line[: _BRIEF - 1]}…"
+
+
+def _indent(path: str) -> str:
+    """Show the calls of an agent that another one called below that call."""
+    return "  " * (path.count("tool/") - 1)
 
 
 def ask_consent(event: ApprovalNeeded) -> bool:

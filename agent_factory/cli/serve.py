@@ -19,7 +19,7 @@ _GRACE_SECONDS = 30
 _HEADER_MILLISECONDS = 10_000
 _OK = 200
 
-Load = Callable[[], Any]
+Load = Callable[[], Callable[..., Any]]
 """Makes the ASGI application; called in the process that serves it."""
 
 
@@ -85,7 +85,7 @@ def serve_granian(load: Load, host: str, port: int, *, workers: int, ready: Call
     stopped = threading.Event()
     _watch(host, port, ready, stopped)
 
-    def load_in_worker() -> object:
+    def load_in_worker() -> Callable[..., Any]:
         _die_with_parent()
         return load()
 

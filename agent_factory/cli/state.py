@@ -29,7 +29,7 @@ class Running(msgspec.Struct, frozen=True):
     url: str
 
 
-class AlreadyRunning(Exception):  # noqa: N818 - it is an answer, not an error
+class AlreadyRunning(Exception):
     """Another process holds the state folder; `running` says which, as far as it has told."""
 
     def __init__(self, running: Running | None) -> None:

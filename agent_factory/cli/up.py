@@ -1,12 +1,11 @@
 """`agent-factory up`: the whole product in one command."""
 
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from enum import StrEnum
 from functools import partial
-from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -23,6 +22,7 @@ class ServerKind(StrEnum):
 
 def up(
     ctx: typer.Context,
+    *,
     host: Annotated[str, typer.Option(envvar="AF_SERVER__HOST", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[
         int, typer.Option(min=0, max=65_535, envvar="AF_SERVER__PORT", help="Port; 0 takes any free one.")
@@ -53,7 +53,12 @@ def up(
             with _database(state, database_url) as url:
                 _prepare(state, url, _address(host, chosen))
                 try:
-                    _serve(state, server, url, host, chosen, workers, started)
+                    ready = partial(_ready, state, _address(host, chosen), started)
+                    load = partial(_load, state, url)
+                    if server is ServerKind.UVICORN:
+                        serve.serve_uvicorn(load, host, chosen, ready=ready)
+                    else:
+                        serve.serve_granian(load, host, chosen, workers=workers, ready=ready)
                 finally:
                     state.withdraw()
     except AlreadyRunning as found:
@@ -101,25 +106,12 @@ def _prepare(state: State, database_url: str, url: str) -> None:
         _say(f"the database has an owner already, whose key is not in {state.home}; give it by AF_API_KEY")
 
 
-def _serve(
-    state: State, server: ServerKind, database_url: str, host: str, port: int, workers: int, started: float
-) -> None:
-    from agent_factory.cli import serve
-
-    url = _address(host, port)
-
-    def ready() -> None:
-        state.announce(url)
-        _say(f"ready at {url} after {time.monotonic() - started:.1f} s; API at {url}/docs; Ctrl-C stops")
-
-    load = partial(_load, state, database_url)
-    if server is ServerKind.UVICORN:
-        serve.serve_uvicorn(load, host, port, ready=ready)
-    else:
-        serve.serve_granian(load, host, port, workers=workers, ready=ready)
+def _ready(state: State, url: str, started: float) -> None:
+    state.announce(url)
+    _say(f"ready at {url} after {time.monotonic() - started:.1f} s; API at {url}/docs; Ctrl-C stops")
 
 
-def _load(state: State, database_url: str) -> object:
+def _load(state: State, database_url: str) -> Callable[..., Any]:
     """Make the application, in the process that serves it."""
     from agent_factory.cli.configuration import settings
     from agent_factory.server import app
