@@ -1,0 +1,1 @@
+"""The dialects of `sql_query`, one file each."""
