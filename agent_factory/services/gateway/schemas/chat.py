@@ -20,6 +20,7 @@ from agent_factory.services.gateway.schemas.wire import (
     parts,
     settings,
     stops,
+    usable,
 )
 
 _encode = msgspec.json.encode
@@ -179,7 +180,7 @@ class ChatRequest(msgspec.Struct):
             return {"type": "object"}
         if wanted.json_schema is None or wanted.json_schema.schema is None:
             raise BadRequest("A `json_schema` format needs its schema.", "response_format.json_schema", "missing")
-        return wanted.json_schema.schema
+        return usable(wanted.json_schema.schema, "response_format.json_schema.schema")
 
 
 def completion(id_: str, created: int, model: str, end: TurnCompleted) -> bytes:

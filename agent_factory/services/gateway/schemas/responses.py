@@ -17,6 +17,7 @@ from agent_factory.services.gateway.schemas.wire import (
     parts,
     responses_usage,
     settings,
+    usable,
 )
 
 Status = Literal["queued", "in_progress", "completed", "failed", "cancelled", "incomplete"]
@@ -186,7 +187,7 @@ class ResponseRequest(msgspec.Struct):
             return {"type": "object"}
         if wanted.schema is None:
             raise BadRequest("A `json_schema` format needs its schema.", "text.format.schema", "missing")
-        return wanted.schema
+        return usable(wanted.schema, "text.format.schema")
 
 
 class Frame(msgspec.Struct, frozen=True):

@@ -7,6 +7,8 @@ import msgspec
 
 from agent_factory.core.message import Media, Part, Text
 from agent_factory.core.model import ModelSettings, ToolSpec, Usage
+from agent_factory.core.schema import Schema
+from agent_factory.kit.errors import Invalid
 from agent_factory.services.gateway.errors import BadRequest, Unsupported
 
 T = TypeVar("T")
@@ -187,3 +189,12 @@ def responses_usage(usage: Usage) -> dict[str, Any]:
         "output_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
         "total_tokens": usage.total_tokens,
     }
+
+
+def usable(schema: dict[str, Any], at: str) -> dict[str, Any]:
+    """Give a schema back that compiles; a broken one is a `BadRequest` at its field."""
+    try:
+        Schema(schema)
+    except Invalid as problem:
+        raise BadRequest("This is not a usable JSON Schema.", at, problem.errors[0].detail) from None
+    return schema
