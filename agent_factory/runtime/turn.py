@@ -20,7 +20,7 @@ from agent_factory.core.journal import Journal
 from agent_factory.core.message import Message, Reasoning, Summary, ToolCall, ToolResult, user
 from agent_factory.core.model import Finish, ModelRequest, ModelResponse, ModelSettings, OutputSchema
 from agent_factory.core.schema import Schema
-from agent_factory.kit.errors import FieldError, Kind, Problem
+from agent_factory.kit.errors import FieldError, Invalid, Kind, Problem
 from agent_factory.runtime.admission import admit
 from agent_factory.runtime.answer import ask_model
 from agent_factory.runtime.compile import Compiled, named_output
@@ -192,6 +192,9 @@ class _Turn:
 
     async def _steps(self) -> TurnCompleted:
         scope = self._scope
+        taken = self._client_names & scope.compiled.tools.keys()
+        if taken:
+            raise Invalid(f"The agent has tools of its own that are named {', '.join(sorted(taken))}; rename yours.")
         admitted = await admit(scope, self._message)
         if admitted is not self._message:
             self._message = self._admitted = admitted
