@@ -20,9 +20,9 @@ from pydantic import (
 from pydantic_core import CoreSchema, core_schema
 
 from agent_factory.core.model import ModelSettings
-from agent_factory.core.schema import Schema, pointer
+from agent_factory.core.schema import Schema, refused
 from agent_factory.core.tool import Tool
-from agent_factory.kit.errors import FieldError, Invalid
+from agent_factory.kit.errors import Invalid
 
 NAME = r"^[a-z0-9]([a-z0-9_-]{0,62}[a-z0-9])?$"
 """Names that are safe in an id such as `agent:support`: lower case, digits, `-` and `_`."""
@@ -180,25 +180,10 @@ def parse_agent(document: object) -> Agent:
         raise invalid(error) from None
 
 
-_WORDS = {
-    "extra_forbidden": "unknown field",
-    "missing": "this field is required",
-    "model_type": "should be an object",
-    "dict_type": "should be an object",
-    "tuple_type": "should be an array",
-}
-"""Faults that pydantic tells in the words of Python, in those of JSON."""
-
-
 def invalid(error: pydantic.ValidationError, at: str = "") -> Invalid:
-    """Turn pydantic's report into ours: one fault a place, with pointers below `at`."""
-    faults: dict[str, FieldError] = {}
-    for fault in error.errors(include_url=False, include_context=False, include_input=False):
-        # A faulty key is reported below itself, at a step that no document has.
-        place = at + pointer([step for step in fault["loc"] if step != "[key]"])
-        detail = _WORDS.get(fault["type"]) or fault["msg"].removeprefix("Value error, ")
-        faults.setdefault(place, FieldError(place, detail))
-    return Invalid(f"{len(faults)} fault(s) in the definition.", errors=list(faults.values()))
+    """Turn pydantic's report on a definition into ours: one fault a place, with pointers below `at`."""
+    faults = refused(error, at=at).errors
+    return Invalid(f"{len(faults)} fault(s) in the definition.", errors=faults)
 
 
 class AgentStatus(StrEnum):

@@ -19,11 +19,10 @@ from yaml.events import (
     SequenceStartEvent,
 )
 
-from agent_factory.core.schema import pointer
+from agent_factory.core.schema import MAX_DEPTH, pointer
 from agent_factory.kit.errors import FieldError, Invalid
 
 MAX_CHARACTERS = 2_000_000
-_MAX_DEPTH = 64
 _MAX_NODES = 200_000
 """What all nodes come to once aliases are written out."""
 
@@ -82,8 +81,8 @@ def _no_constant(name: str) -> None:
 
 def _check(node: Any, path: _Path, depth: int) -> None:  # noqa: ANN401 - any JSON
     """Refuse what YAML would refuse too: depth, and numbers beyond JSON's common range."""
-    if depth > _MAX_DEPTH:
-        raise _fault(path, f"nested more than {_MAX_DEPTH} deep")
+    if depth > MAX_DEPTH:
+        raise _fault(path, f"nested more than {MAX_DEPTH} deep")
     if isinstance(node, dict):
         for key, value in cast("dict[str, Any]", node).items():
             _check(value, [*path, key], depth + 1)
@@ -168,8 +167,8 @@ class _Builder:
     def _begin(self, items: dict[str, Any] | list[Any], anchor: str | None) -> None:
         if self._stack and self._expects_key():
             raise _fault(self.path(), "a key has to be text")
-        if len(self._stack) >= _MAX_DEPTH:
-            raise _fault(self.path(), f"nested more than {_MAX_DEPTH} deep")
+        if len(self._stack) >= MAX_DEPTH:
+            raise _fault(self.path(), f"nested more than {MAX_DEPTH} deep")
         self._stack.append(_Frame(items, anchor, 1))
 
     def _expects_key(self) -> bool:

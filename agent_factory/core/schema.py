@@ -106,10 +106,23 @@ def parse(model: type[Model], document: object, *, at: str = "") -> Model:
         raise refused(error, at=at) from None
 
 
+_WORDS = {
+    "extra_forbidden": "unknown field",
+    "missing": "this field is required",
+    "model_type": "should be an object",
+    "dict_type": "should be an object",
+    "tuple_type": "should be an array",
+}
+"""Faults that pydantic tells in the words of Python, in those of JSON."""
+
+
 def refused(error: pydantic.ValidationError, *, at: str = "", detail: str = "") -> Invalid:
-    """Turn pydantic's report into ours, with pointers below `at`."""
-    faults = [
-        FieldError(at + pointer(list(e["loc"])), e["msg"])
-        for e in error.errors(include_url=False, include_context=False, include_input=False)
-    ]
-    return Invalid(detail or f"{len(faults)} fault(s) in the settings.", errors=faults[:_MOST_ERRORS])
+    """Turn pydantic's report into ours: one fault a place, with pointers below `at`."""
+    faults: dict[str, FieldError] = {}
+    for fault in error.errors(include_url=False, include_context=False, include_input=False):
+        # A faulty key is reported below itself, at a step that no document has.
+        place = at + pointer([step for step in fault["loc"] if step != "[key]"])
+        words = _WORDS.get(fault["type"]) or fault["msg"].removeprefix("Value error, ")
+        faults.setdefault(place, FieldError(place, words))
+    found = list(faults.values())
+    return Invalid(detail or f"{len(found)} fault(s) in the settings.", errors=found[:_MOST_ERRORS])

@@ -1,11 +1,9 @@
 """Guardrails: what may go in, out and to tools, also while it streams (S58, S74)."""
 
 from collections.abc import Sequence
-from typing import TypeVar
 
-import pydantic
-
-from agent_factory.core.agent import GuardrailUse, Strict, invalid
+from agent_factory.core.agent import GuardrailUse
+from agent_factory.core.schema import parse
 from agent_factory.runtime.guardrails import injection, pii, secrets, shape, topics
 from agent_factory.runtime.guardrails.guards import Gate, Guards
 from agent_factory.runtime.guardrails.rule import Judge, Rule
@@ -24,22 +22,12 @@ def compile_guardrails(uses: Sequence[GuardrailUse], judge: Judge | None) -> Gua
 def _compile(use: GuardrailUse, judge: Judge | None, at: str) -> Rule:
     match use.use:
         case "pii":
-            return pii.compile_pii(use, _read(pii.Config, use, at))
+            return pii.compile_pii(use, parse(pii.Config, use.config, at=f"{at}/config"))
         case "secrets":
-            return secrets.compile_secrets(use, _read(secrets.Config, use, at))
+            return secrets.compile_secrets(use, parse(secrets.Config, use.config, at=f"{at}/config"))
         case "injection":
-            return injection.compile_injection(use, _read(injection.Config, use, at))
+            return injection.compile_injection(use, parse(injection.Config, use.config, at=f"{at}/config"))
         case "schema":
-            return shape.compile_schema(use, _read(shape.Config, use, at), at)
+            return shape.compile_schema(use, parse(shape.Config, use.config, at=f"{at}/config"), at)
         case "topics":
-            return topics.compile_topics(use, _read(topics.Config, use, at), judge, at)
-
-
-C = TypeVar("C", bound=Strict)
-
-
-def _read(model: type[C], use: GuardrailUse, at: str) -> C:
-    try:
-        return model.model_validate(use.config)
-    except pydantic.ValidationError as error:
-        raise invalid(error, f"{at}/config") from None
+            return topics.compile_topics(use, parse(topics.Config, use.config, at=f"{at}/config"), judge, at)
