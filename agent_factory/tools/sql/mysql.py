@@ -32,6 +32,7 @@ with suppress(ImportError):  # an optional dependency: agent-factory[mysql]
 
 _CONNECT_SECONDS = 10
 _PORT = 3306
+_DUPLICATE_COLUMN = 1060
 
 
 async def run(url: str, statement: Statement) -> Rows | Changed:
@@ -75,11 +76,11 @@ async def _connection(url: str, statement: Statement) -> AsyncGenerator[Connecti
 async def _run(connection: Connection, statement: Statement) -> Rows | Changed:
     cursor = connection.cursor(driver.cursors.SSCursor)
     asked = statement.sql.strip().rstrip(";")
-    write = statement.write and changes(asked)
-    if not write:
-        asked = f"SELECT * FROM (\n{asked}\n) AS _row_ LIMIT {statement.rows + 1}"  # noqa: S608 - running what it is given is the tool's purpose
     await _limit(cursor, connection, statement.seconds)
     await cursor.execute("START TRANSACTION" if statement.write else "START TRANSACTION READ ONLY")
+    if not (statement.write and changes(asked)):
+        await _expect_query(cursor, connection, asked)
+        await cursor.execute(f"SET SESSION sql_select_limit = {statement.rows + 1}")
     await cursor.execute(f"PREPARE asked FROM {connection.escape(asked)}")
     names = await _bind(cursor, connection, statement.values)
     await cursor.execute("EXECUTE asked" + (f" USING {', '.join(names)}" if names else ""))
@@ -94,6 +95,16 @@ async def _run(connection: Connection, statement: Statement) -> Rows | Changed:
     else:
         await cursor.execute("COMMIT")
     return collector.result
+
+
+async def _expect_query(cursor: Cursor, connection: Connection, asked: str) -> None:
+    """Refuse what cannot stand as a subquery; it is then run as it is, for as a subquery it would lose its order."""
+    as_subquery = f"SELECT * FROM (\n{asked}\n) AS checked"  # noqa: S608 - running what it is given is the tool's purpose
+    try:
+        await cursor.execute(f"PREPARE checked FROM {connection.escape(as_subquery)}")
+    except driver.errors.Error as error:
+        if error.args[0] != _DUPLICATE_COLUMN:  # which is found after all else has been found good
+            raise
 
 
 async def _limit(cursor: Cursor, connection: Connection, seconds: float) -> None:

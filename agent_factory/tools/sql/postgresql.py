@@ -17,6 +17,7 @@ from agent_factory.tools.sql.statement import (
     Statement,
     changes,
     failed,
+    shortened,
     wrong_values,
 )
 
@@ -101,7 +102,7 @@ async def _read(prepared: Prepared, statement: Statement) -> Rows:
         row: str = record[0]
         size += len(row)
         if len(result.rows) == statement.rows or size > MAX_BYTES:
-            result.note = f"only the first {len(result.rows)} rows"
+            result.note = shortened(len(result.rows))
             break
         result.rows.append(msgspec.Raw(row.encode()) if len(row) <= _ROW else "(a row too large to be shown)")
     return result

@@ -93,6 +93,11 @@ def unique(columns: Iterable[str]) -> list[str]:
     return out
 
 
+def shortened(rows: int) -> str:
+    """Say that there is more than is shown."""
+    return f"Only the first {rows} rows are shown; the others are too many or too large."
+
+
 class Collector:
     """Takes rows until there are enough of them, or enough of their bytes."""
 
@@ -107,7 +112,7 @@ class Collector:
         """Add a row; tell whether it was one too many, and is left out."""
         self._bytes += sum(len(v) if isinstance(v, str | bytes) else 8 for v in row)
         if len(self.result.rows) == self._most or self._bytes > MAX_BYTES:
-            self.result.note = f"only the first {len(self.result.rows)} rows"
+            self.result.note = shortened(len(self.result.rows))
             return True
         self.result.rows.append(dict(zip(self._columns, row, strict=True)))
         return False
