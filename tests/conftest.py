@@ -17,7 +17,7 @@ from agent_factory.database.settings import DatabaseSettings
 from agent_factory.kit.ids import uuid7
 from agent_factory.security.auth import Actor
 
-pytest_plugins = ["tests.doubles.fixtures"]
+pytest_plugins = ["tests.doubles.fixtures", "tests.serving"]
 
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 """Settings for servers whose data nobody misses."""

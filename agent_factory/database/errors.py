@@ -1,20 +1,16 @@
 """What goes wrong between us and PostgreSQL, as problems that every floor understands."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 import asyncpg
 import structlog
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from agent_factory.database.base import Base
 from agent_factory.kit.errors import Conflict, Invalid, Kind, Problem, Unavailable
 
 log = structlog.stdlib.get_logger(__name__)
-
-_AWAY = "The database does not answer; try again in a moment."
-_BUSY = "The database is busy; try again in a moment."
 
 
 class ConnectionLost(Unavailable):
@@ -30,72 +26,93 @@ class StatementTimeout(Problem):
     retryable = True
 
 
+_AWAY = "The database does not answer; try again in a moment."
+_BUSY = "The database is busy; try again in a moment."
+_SLOW = "The database took too long over this request; ask for less at a time, or try again."
+_UNFIT = "A value cannot be stored: it is too long, out of range, or not valid text (U+0000 is not)."
+_LOGIN = "The database refuses the product's login; its operator has to check the settings."
+_SETUP = "The database is not set up; its operator has to run the migrations."
+
+_BY_STATE: dict[str, tuple[type[Problem], str]] = {
+    "22001": (Invalid, _UNFIT),
+    "22003": (Invalid, _UNFIT),
+    "22008": (Invalid, _UNFIT),
+    "22021": (Invalid, _UNFIT),
+    "22P05": (Invalid, _UNFIT),
+    "23001": (Conflict, "This never changes once it is made; make a new one."),
+    "23503": (Conflict, "This refers to something that is not there, or something still refers to it."),
+    "25P03": (ConnectionLost, _AWAY),
+    "28000": (Unavailable, _LOGIN),
+    "28P01": (Unavailable, _LOGIN),
+    "3D000": (Unavailable, _LOGIN),
+    "40001": (Unavailable, _BUSY),
+    "40P01": (Unavailable, _BUSY),
+    "42P01": (Unavailable, _SETUP),
+    "53300": (Unavailable, _BUSY),
+    "55P03": (Unavailable, _BUSY),
+    "57014": (StatementTimeout, _SLOW),
+    "57P01": (ConnectionLost, _AWAY),
+    "57P02": (ConnectionLost, _AWAY),
+    "57P03": (Unavailable, "The database is starting or stopping; try again in a moment."),
+    "57P05": (ConnectionLost, _AWAY),
+}
+"""What PostgreSQL's error codes mean for a caller; whatever is not here is a fault of ours."""
+
+_BY_CLASS: tuple[tuple[type[Exception], type[Problem], str], ...] = (
+    (asyncpg.DataError, Invalid, _UNFIT),
+    (PoolTimeout, Unavailable, _BUSY),
+    (TimeoutError, StatementTimeout, _SLOW),
+    (OSError, ConnectionLost, _AWAY),
+)
+"""The same for errors without a code; the first that fits counts."""
+
+
 def problem(error: BaseException) -> Problem | None:
     """Give the problem that an error of the driver or of SQLAlchemy means, or None for a fault of ours."""
     if isinstance(error, Problem):
         return error
-    cause = _root(error)
-    if isinstance(cause, asyncpg.PostgresError):
-        return _from_state(cause)
-    if isinstance(cause, asyncpg.DataError | UnicodeEncodeError):
-        return Invalid("A value cannot be stored: it is out of range or not valid text.")
-    if isinstance(cause, asyncpg.InterfaceError | ConnectionError) or (
-        isinstance(error, DBAPIError) and error.connection_invalidated
-    ):
-        return ConnectionLost(_AWAY, retry_after=1)
-    if isinstance(cause, PoolTimeout):
-        return Unavailable(_BUSY, retry_after=1)
-    if isinstance(cause, OSError):
-        return Unavailable(_AWAY, retry_after=1)
+    if isinstance(error.__cause__, asyncpg.PostgresError | asyncpg.InterfaceError):
+        error = error.__cause__  # SQLAlchemy wraps the driver's own
+    if isinstance(error, asyncpg.PostgresError):
+        return _from_state(error)
+    if isinstance(error, asyncpg.InterfaceError) and not isinstance(error, asyncpg.DataError):
+        # the driver says by words alone whether the connection is gone or we misuse it
+        return ConnectionLost(_AWAY, retry_after=1) if "closed" in str(error) else None
+    for kind, meant, words in _BY_CLASS:
+        if isinstance(error, kind):
+            return meant(words, retry_after=1 if meant.retryable else None)
     return None
 
 
 @contextmanager
-def translated() -> Iterator[None]:
-    """Raise the problem that an error inside means; faults of ours pass as they are."""
+def translated(*kinds: type[Exception]) -> Generator[None]:
+    """Raise the problem that an error inside means; faults of ours pass as they are.
+
+    Around code that is not only the driver's, `kinds` says which errors can be the driver's.
+    """
     try:
         yield
     except Exception as error:
-        meant = problem(error)
+        meant = None if kinds and not isinstance(error, kinds) else problem(error)
         if meant is None or meant is error:
             raise
         raise meant from error
 
 
-def _root(error: BaseException) -> BaseException:
-    """Find the driver's own error beneath SQLAlchemy's."""
-    if isinstance(error, DBAPIError) and error.orig is not None:
-        error = error.orig
-    if not isinstance(error, asyncpg.PostgresError | asyncpg.InterfaceError) and error.__cause__ is not None:
-        return error.__cause__
-    return error
-
-
 def _from_state(error: asyncpg.PostgresError) -> Problem | None:
-    state: str = error.sqlstate or ""
-    match state:
-        case "23505":
-            return Conflict(_taken(error))
-        case "23001":
-            return Conflict(f"This cannot be changed: {error.args[0]}.")
-        case "57014":
-            return StatementTimeout("The database took too long over this request; ask for less at a time.")
-        case "22001" | "22003" | "22008" | "22021" | "22P05":
-            return Invalid("A value cannot be stored: it is too long, out of range, or holds the character U+0000.")
-        case "55P03" | "40001" | "40P01" | "53300":
-            return Unavailable(_BUSY, retry_after=1)
-        case "57P01" | "57P02" | "25P03" | "57P05":
-            return ConnectionLost(_AWAY, retry_after=1)
-        case "57P03":
-            return Unavailable("The database is starting or stopping; try again in a moment.", retry_after=1)
-        case "28000" | "28P01" | "3D000":
-            log.error("the database refuses the login; check its URL in the settings", reason=str(error))
-            return Unavailable("The database refuses the product's login; its operator has to check the settings.")
-        case "22023" if '"role"' in str(error):
-            log.error("the database's roles are missing or not granted; run the migrations", reason=str(error))
-            return Unavailable("The database is not set up yet; its operator has to run the migrations.")
-        case _:
-            return ConnectionLost(_AWAY, retry_after=1) if state.startswith("08") else None
+    state: str = getattr(error, "sqlstate", None) or ""
+    if state == "23505":
+        return Conflict(_taken(error))
+    if state == "22023" and '"role"' in str(error):
+        state = "42P01"  # the roles come with the tables
+    if state.startswith("08"):
+        state = "57P01"
+    kind, words = _BY_STATE.get(state, (None, ""))
+    if kind is None:
+        return None
+    if words in (_LOGIN, _SETUP):
+        log.error("the database is there, but not usable", state=state, reason=str(error))
+    return kind(words, retry_after=1 if kind.retryable else None)
 
 
 def _taken(error: asyncpg.PostgresError) -> str:

@@ -7,7 +7,7 @@ from contextlib import suppress
 import asyncpg
 import structlog
 
-from agent_factory.database.pool import Connect
+from agent_factory.database.driver import Connect, Connection
 from agent_factory.kit.errors import Problem
 
 log = structlog.stdlib.get_logger(__name__)
@@ -29,7 +29,7 @@ class Listener:
         self._connect = connect
         self._callbacks: dict[str, list[Callback]] = {}
         self._task: asyncio.Task[None] | None = None
-        self._connection: asyncpg.Connection | None = None
+        self._connection: Connection | None = None
 
     async def add(self, channel: str, callback: Callback) -> None:
         """Call back on each notification; returns when PostgreSQL has agreed, or at once while it is away."""
@@ -83,7 +83,7 @@ class Listener:
                 for callback in list(callbacks):
                     callback("")
 
-    async def _connected(self) -> asyncpg.Connection:
+    async def _connected(self) -> Connection:
         connection = await self._connect()
         for channel in list(self._callbacks):
             await connection.add_listener(channel, self._heard)
@@ -94,7 +94,7 @@ class Listener:
             callback(str(payload))
 
 
-async def _gone(connection: asyncpg.Connection) -> None:
+async def _gone(connection: Connection) -> None:
     gone = asyncio.Event()
     connection.add_termination_listener(lambda _connection: gone.set())
     if not connection.is_closed():

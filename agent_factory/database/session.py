@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import Any, NewType
+from typing import NewType
 from uuid import UUID
 
 import msgspec
@@ -11,10 +11,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engin
 from sqlalchemy.orm import Session as OrmSession
 from sqlalchemy.orm import SessionTransaction
 
+from agent_factory.database.driver import Connect, connector
 from agent_factory.database.errors import ConnectionLost, problem, translated
 from agent_factory.database.listener import Callback, Listener
-from agent_factory.database.pool import Pool, connector
+from agent_factory.database.pool import Pool
 from agent_factory.database.settings import DatabaseSettings
+from agent_factory.kit.errors import Problem
 
 APP_ROLE = "af_app"
 """The role of requests: row-level security shows it one organisation."""
@@ -100,40 +102,42 @@ class Database:
         await self._system.dispose()
 
 
-def _engine(connect: Any, size: int, timeout: float) -> AsyncEngine:
+def _engine(connect: Connect, size: int, timeout: float) -> AsyncEngine:
     engine = create_async_engine(
         "postgresql+asyncpg://",
         async_creator=connect,
         pool_size=size,
         max_overflow=0,
         pool_timeout=timeout,
-        json_serializer=lambda value: msgspec.json.encode(value).decode(),
+        json_serializer=_json,
         json_deserializer=msgspec.json.decode,
     )
 
-    @event.listens_for(engine.sync_engine, "handle_error")
-    def _translate(context: ExceptionContext) -> None:
-        meant = problem(context.original_exception)
-        if meant is None and context.is_disconnect:
-            meant = problem(ConnectionResetError())
-        context.chained_exception = meant
-
+    event.listen(engine.sync_engine, "handle_error", _translate)
     return engine
+
+
+def _translate(context: ExceptionContext) -> Problem | None:
+    meant = problem(context.original_exception)
+    if isinstance(meant, ConnectionLost):
+        context.is_disconnect = True  # the server's farewell may come before the end of the connection
+    return meant
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()
 
 
 @asynccontextmanager
 async def _transaction(engine: AsyncEngine, organization_id: UUID | None) -> AsyncGenerator[AsyncSession, None]:
-    with translated():
-        async with AsyncSession(
-            engine,
-            sync_session_class=_TenantSession,
-            expire_on_commit=False,
-            info={"organization_id": organization_id},
-        ) as session:
+    async with AsyncSession(
+        engine, sync_session_class=_TenantSession, expire_on_commit=False, info={"organization_id": organization_id}
+    ) as session:
+        with translated():
             try:
                 await session.connection()
             except ConnectionLost:
                 # the pooled connection was stale: nothing has run on it, so a fresh one may take its place
                 await session.rollback()
                 await session.connection()
-            yield session
+        yield session

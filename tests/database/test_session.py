@@ -21,11 +21,14 @@ async def test_what_is_written_in_one_transaction_is_read_in_the_next(database: 
 
 
 async def test_an_error_inside_rolls_the_transaction_back(database: Database, actor: Actor) -> None:
-    with pytest.raises(ZeroDivisionError):
+    async def fail() -> None:
         async with database.write(actor.organization_id) as session:
             session.add(AgentRow(organization_id=actor.organization_id, name="support"))
             await session.flush()
             raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await fail()
     async with database.read(actor.organization_id) as session:
         assert (await session.scalars(select(AgentRow))).all() == []
 

@@ -1,18 +1,17 @@
 """The schema's history, and the way to its head."""
 
 from pathlib import Path
-
 from typing import TYPE_CHECKING
 
-import asyncpg
 import structlog
 from sqlalchemy import Connection
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
+from agent_factory.database.driver import Connection as DriverConnection
+from agent_factory.database.driver import connector
 from agent_factory.database.errors import translated
-from agent_factory.database.pool import connector
 from agent_factory.database.settings import DatabaseSettings
 from agent_factory.kit.errors import Kind, Problem
 
@@ -62,14 +61,16 @@ async def migrate(url: str, revision: str = "head") -> None:
             await connection.close()
 
 
-async def _current(connection: asyncpg.Connection) -> str | None:
+async def _current(connection: DriverConnection) -> str | None:
     if await connection.fetchval("SELECT to_regclass('alembic_version')") is None:
         return None
     return await connection.fetchval("SELECT version_num FROM alembic_version")
 
 
 async def _change(url: str, now: str | None, wanted: str) -> None:
-    engine = create_async_engine("postgresql+asyncpg://", async_creator=connector(url, None, _PATIENT), poolclass=NullPool)
+    engine = create_async_engine(
+        "postgresql+asyncpg://", async_creator=connector(url, None, _PATIENT), poolclass=NullPool
+    )
     try:
         async with engine.connect() as connection:
             await connection.run_sync(_run, now, wanted)

@@ -27,6 +27,10 @@ class RunStatus(StrEnum):
     CANCELLED = "cancelled"
 
 
+def _values(kind: type[RunStatus]) -> list[str]:
+    return [member.value for member in kind]
+
+
 class SessionRow(Identified, Owned, Updated, Base):
     """A conversation; `revision` is what a turn compares and swaps, `summary` a view of the older messages."""
 
@@ -84,7 +88,7 @@ class RunRow(Identified, Owned, Created, Base):
             create_constraint=True,
             name="status",
             length=20,
-            values_callable=lambda kind: [member.value for member in kind],
+            values_callable=_values,
         ),
         default=RunStatus.PENDING,
         server_default="pending",
