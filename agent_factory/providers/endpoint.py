@@ -3,7 +3,7 @@
 from agent_factory.core.model import ModelProvider
 from agent_factory.providers import Access
 from agent_factory.providers.wire.chat_completions import ChatCompletions
-from agent_factory.providers.wire.chat_messages import Dialect
+from agent_factory.providers.wire.dialects import dialect_of
 from agent_factory.providers.wire.embeddings import EmbeddingProvider
 from agent_factory.providers.wire.messages import AnthropicMessages
 from agent_factory.providers.wire.provider import WireProvider
@@ -20,7 +20,7 @@ class Endpoint:
         """Make the client in the protocol that the endpoint speaks."""
         if access.protocol == "anthropic":
             return WireProvider(access, egress, AnthropicMessages(access.name))
-        return EmbeddingProvider(access, egress, ChatCompletions(Dialect(access.name)))
+        return EmbeddingProvider(access, egress, ChatCompletions(dialect_of(access.name, access.url)))
 
 
 plugin = Endpoint()

@@ -98,8 +98,8 @@ async def view(
 
     `window` is the model's context in tokens where known; `reserve` of them
     are kept free for instructions, tools and the answer. System messages at
-    the front stay; after them the view starts at a user message, a tool call
-    is never parted from its results, and the last user message is always
+    the front stay; where something is left out, the rest starts at a user
+    message; a tool call is never parted from its results, and the last user message is always
     there. `summary` is what an earlier call returned for this conversation;
     `summarise` is called only by the policy of that name, which without it
     drops what does not fit, as `window` does.
@@ -142,10 +142,10 @@ def _limit(policy: Memory, window: int | None, reserve: int) -> float:
 
 
 def _units(messages: Sequence[Message]) -> tuple[list[Message], list[_Unit]]:
-    """Split into the system messages at the front and units from the first user message on."""
+    """Split into the system messages at the front and units; results whose call is gone are left out."""
     first = next((i for i, m in enumerate(messages) if m.role != "system"), len(messages))
     head = list(messages[:first])
-    while first < len(messages) and messages[first].role != "user":
+    while first < len(messages) and messages[first].role == "tool":
         first += 1
     units: list[_Unit] = []
     start = first

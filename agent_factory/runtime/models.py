@@ -80,7 +80,7 @@ class ProviderStatus(msgspec.Struct, frozen=True):
 
     name: str
     configured: bool
-    hint: str
+    hint: str = ""
 
 
 class Models:
@@ -135,10 +135,10 @@ class Models:
             "ollama": self._ollama is not None,
         }
         out = [ProviderStatus(v, c, "" if c else self._plugin(_VENDORS[v]).needs) for v, c in configured.items()]
-        out += [ProviderStatus(name, True, "") for name in self._settings.endpoints]
+        out += [ProviderStatus(name, configured=True) for name in self._settings.endpoints]
         adapter = importlib.util.find_spec("pydantic_ai") is not None
         out.append(ProviderStatus("pydantic-ai", adapter, "" if adapter else self._plugin("pydantic_ai").needs))
-        return [*out, ProviderStatus("demo", True, "")]
+        return [*out, ProviderStatus("demo", configured=True)]
 
     def _default(self) -> str:
         settings = self._settings
@@ -190,23 +190,21 @@ class Models:
         if endpoint is not None:
             key, window = _plain(endpoint.api_key), endpoint.context_window
             return "endpoint", Access(vendor, endpoint.url, key, window, endpoint.protocol)
-        match vendor:
-            case "openai":
-                access = Access(vendor, settings.openai_base_url or "", _plain(settings.openai_api_key))
-                return vendor, self._with_key(access, vendor)
-            case "anthropic":
-                access = Access(vendor, settings.anthropic_base_url or "", _plain(settings.anthropic_api_key))
-                return vendor, self._with_key(access, vendor)
-            case "hf":
-                return "huggingface", self._with_key(Access(vendor, "", _plain(settings.hf_token)), "huggingface")
-            case "ollama":
-                return vendor, Access(vendor, settings.ollama_url)
-            case "pydantic-ai":
-                return "pydantic_ai", Access(vendor)
-            case "demo":
-                return vendor, Access(vendor)
-            case _:
-                return self._foreign(vendor)
+        hosted = {
+            "openai": (settings.openai_base_url, settings.openai_api_key),
+            "anthropic": (settings.anthropic_base_url, settings.anthropic_api_key),
+            "hf": (None, settings.hf_token),
+        }
+        if vendor in hosted:
+            url, secret = hosted[vendor]
+            plugin = _VENDORS[vendor]
+            if secret is None and url is None:
+                raise UnknownModel(f"{vendor} is not configured. {self._plugin(plugin).needs}")
+            return plugin, Access(vendor, url or "", _plain(secret))
+        local = {"ollama": ("ollama", settings.ollama_url), "pydantic-ai": ("pydantic_ai", ""), "demo": ("demo", "")}
+        if vendor in local:
+            return local[vendor][0], Access(vendor, local[vendor][1])
+        return self._foreign(vendor)
 
     def _foreign(self, vendor: str) -> tuple[str, Access]:
         """Give a provider that another package brings; it reads its own credentials."""
@@ -217,11 +215,6 @@ class Models:
                 "A server of your own is set with AF_MODELS__ENDPOINTS."
             )
         return vendor, Access(vendor)
-
-    def _with_key(self, access: Access, plugin: str) -> Access:
-        if access.api_key is None and not access.url:
-            raise UnknownModel(f"{access.name} is not configured. {self._plugin(plugin).needs}")
-        return access
 
     def _plugin(self, name: str) -> ProviderFactory:
         return self._catalog.get(name)

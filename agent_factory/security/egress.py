@@ -3,7 +3,7 @@
 import asyncio
 import re
 import socket
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -96,6 +96,17 @@ class Answer(msgspec.Struct, frozen=True):
             return self.body.decode(match[1] if match else "utf-8", "replace")
         except LookupError:
             return self.body.decode("utf-8", "replace")
+
+
+class _Sending(msgspec.Struct, frozen=True):
+    """A request that is ready to leave."""
+
+    method: str
+    target: yarl.URL
+    headers: dict[str, str]
+    data: bytes | None
+    timeout: float
+    max_bytes: int
 
 
 class StreamAnswer:
@@ -263,38 +274,24 @@ class Egress:
         """
         target = self._target(url, params)
         sent = dict(headers or {})
-        data = _payload(json, body, sent)
+        sending = _Sending(method, target, sent, _payload(json, body, sent), timeout, max_bytes)
         if not redirects:
-            async with self._exchange(method, target, sent, data, timeout, max_bytes) as answer:
+            async with self._exchange(sending) as answer:
                 return Answer(answer.status, answer.headers, await answer.read(), str(target))
         try:
             async with asyncio.timeout(timeout):
-                return await self._following(method, target, sent, data, timeout, max_bytes, redirects)
+                return await self._following(sending, redirects)
         except TimeoutError as error:
             raise _failure(error, target) from error
 
-    async def _following(
-        self,
-        method: str,
-        target: yarl.URL,
-        headers: dict[str, str],
-        data: bytes | None,
-        timeout: float,  # noqa: ASYNC109 - handed on
-        max_bytes: int,
-        redirects: int,
-    ) -> Answer:
+    async def _following(self, sending: _Sending, redirects: int) -> Answer:
         while True:
-            async with self._exchange(method, target, headers, data, timeout, max_bytes) as answer:
+            async with self._exchange(sending) as answer:
                 place = answer.headers.get("location") if answer.status in _REDIRECTS else None
                 if place is None or redirects == 0:
-                    return Answer(answer.status, answer.headers, await answer.read(), str(target))
+                    return Answer(answer.status, answer.headers, await answer.read(), str(sending.target))
             redirects -= 1
-            previous, target = target, self._target(place, None, base=target)
-            if answer.status == 303 or (answer.status in (301, 302) and method == "POST"):  # noqa: PLR2004 - RFC 9110
-                method, data = "GET", None
-                headers = {k: v for k, v in headers.items() if k.lower() != "content-type"}
-            if previous.origin() != target.origin():
-                headers = {k: v for k, v in headers.items() if k.lower() in _KEPT_ABROAD}
+            sending = _redirected(sending, answer.status, self._target(place, None, base=sending.target))
 
     @asynccontextmanager
     async def stream(
@@ -307,38 +304,35 @@ class Egress:
         body: bytes | None = None,
         timeout: float = 300,  # noqa: ASYNC109 - the deadline of the whole exchange
         max_bytes: int = 100_000_000,
-    ) -> AsyncIterator[StreamAnswer]:
+    ) -> AsyncGenerator[StreamAnswer]:
         """Make a request whose body is read in pieces; leaving the block early closes the connection.
 
         Follows no redirect. Raises like `request`.
         """
         sent = dict(headers or {})
-        data = _payload(json, body, sent)
-        async with self._exchange(method, self._target(url, None), sent, data, timeout, max_bytes) as answer:
+        sending = _Sending(method, self._target(url, None), sent, _payload(json, body, sent), timeout, max_bytes)
+        async with self._exchange(sending) as answer:
             yield answer
 
     @asynccontextmanager
-    async def _exchange(
-        self,
-        method: str,
-        target: yarl.URL,
-        headers: dict[str, str],
-        data: bytes | None,
-        timeout: float,  # noqa: ASYNC109 - becomes aiohttp's own deadline
-        max_bytes: int,
-    ) -> AsyncIterator[StreamAnswer]:
+    async def _exchange(self, sending: _Sending) -> AsyncGenerator[StreamAnswer]:
+        target, max_bytes = sending.target, sending.max_bytes
         session = self._connections.session(trusted=self._trusts(target))
-        deadline = aiohttp.ClientTimeout(total=timeout, sock_connect=self._settings.connect_timeout)
         try:
             response = await session.request(
-                method, target, headers=headers, data=data, timeout=deadline, allow_redirects=False
+                sending.method,
+                target,
+                headers=sending.headers,
+                data=sending.data,
+                timeout=aiohttp.ClientTimeout(total=sending.timeout, sock_connect=self._settings.connect_timeout),
+                allow_redirects=False,
             )
         except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
             raise _failure(error, target) from error
         try:
             if response.headers.get("Content-Encoding", "identity").lower() not in ("", "identity"):
                 raise EgressFailed(f"{target.host} answers compressed although it was asked not to.")
-            if (response.content_length or 0) > max_bytes and method != "HEAD":
+            if (response.content_length or 0) > max_bytes and sending.method != "HEAD":
                 raise _too_large(max_bytes)
             yield StreamAnswer(response, max_bytes)
         finally:
@@ -376,6 +370,16 @@ def _check_spelling(host: str) -> None:
             raise _blocked(host)
     elif _NUMBER_LIKE.search(host) or host.rstrip(".").lower().rpartition(".")[2] == "localhost":
         raise _blocked(host)
+
+
+def _redirected(sending: _Sending, status: int, target: yarl.URL) -> _Sending:
+    method, headers, data = sending.method, sending.headers, sending.data
+    if status == 303 or (status in (301, 302) and method == "POST"):  # noqa: PLR2004 - RFC 9110
+        method, data = "GET", None
+        headers = {k: v for k, v in headers.items() if k.lower() != "content-type"}
+    if sending.target.origin() != target.origin():
+        headers = {k: v for k, v in headers.items() if k.lower() in _KEPT_ABROAD}
+    return _Sending(method, target, headers, data, sending.timeout, sending.max_bytes)
 
 
 def _payload(json: object, body: bytes | None, headers: dict[str, str]) -> bytes | None:

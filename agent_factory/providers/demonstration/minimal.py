@@ -1,6 +1,7 @@
 """The smallest sensible document that meets a JSON Schema."""
 
 import math
+from collections.abc import Callable
 from typing import Any, cast
 
 from agent_factory.core.schema import Schema
@@ -65,8 +66,8 @@ class _Maker:
         """Follow references, take the first alternative and join what has to hold together."""
         for _ in range(_DEEPEST):
             reference = schema.get("$ref")
-            choices = schema.get("anyOf") or schema.get("oneOf") or []
-            parts = schema.get("allOf") or []
+            choices: list[Any] = schema.get("anyOf") or schema.get("oneOf") or []
+            parts: list[Any] = schema.get("allOf") or []
             rest = {k: v for k, v in schema.items() if k not in ("$ref", "anyOf", "oneOf", "allOf")}
             if isinstance(reference, str):
                 schema = self._pointed(reference) | rest
@@ -90,21 +91,17 @@ class _Maker:
         if isinstance(kind, list):
             kinds = cast("list[str]", kind)
             kind = next((k for k in kinds if k != "null"), "null")
-        match kind:
-            case "object":
-                return self._object(schema, depth)
-            case "array":
-                return self._array(schema, depth)
-            case "integer" | "number":
-                return _number(schema, whole=kind == "integer")
-            case "boolean":
-                return True
-            case "null":
-                return None
-            case "string":
-                return self._text(schema)
-            case _:
-                return self._object(schema, depth) if "properties" in schema else self._text(schema)
+        if kind is None:
+            kind = "object" if "properties" in schema else "string"
+        makers: dict[str, Callable[[], object]] = {
+            "object": lambda: self._object(schema, depth),
+            "array": lambda: self._array(schema, depth),
+            "integer": lambda: _number(schema, whole=True),
+            "number": lambda: _number(schema, whole=False),
+            "boolean": lambda: True,
+            "null": lambda: None,
+        }
+        return makers.get(kind, lambda: self._text(schema))()
 
     def _object(self, schema: dict[str, Any], depth: int) -> dict[str, Any]:
         properties: dict[str, Any] = schema.get("properties", {})

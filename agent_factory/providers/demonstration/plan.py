@@ -21,16 +21,19 @@ _ASKING = re.compile(
     r"(?:\s+(?:up|out))?(?:\s+(?:the\s+)?(?:web|internet|online))?(?:\s+(?:for|about|on))?\s*",
     re.IGNORECASE,
 )
-_WISHES: tuple[tuple[re.Pattern[str], frozenset[str]], ...] = (
-    (re.compile(r"\b(?:search|google|look up|find out)\b|\bon the (?:web|internet)\b", re.IGNORECASE), frozenset({"search"})),
-    (_URL, frozenset({"fetch", "http", "url", "browse", "request", "scrape"})),
-    (re.compile(r"\b(?:write|save|store|create)\b.*\bfile\b|\b(?:save|write) .* to\b", re.IGNORECASE), frozenset({"write"})),
-    (re.compile(r"\blist\b.*\b(?:files?|folder|directory)\b", re.IGNORECASE), frozenset({"list"})),
-    (re.compile(r"\b(?:read|open|show|print|load)\b.*\bfile\b|\bread\s+\S+\.\w+", re.IGNORECASE), frozenset({"read"})),
-    (re.compile(r"\bwhat(?:'s| is)? (?:the )?(?:current )?(?:time|date)|\bwhat day\b|\bcurrent (?:time|date)\b|"
-                r"\btoday'?s date\b|\bwhat time\b", re.IGNORECASE), frozenset({"time", "date", "clock", "now"})),
-    (re.compile(r"\bselect\b.+\bfrom\b|\bsql\b|\bquery the\b|\bdatabase\b", re.IGNORECASE), frozenset({"sql", "database"})),
-)  # fmt: skip
+_WISHES: tuple[tuple[re.Pattern[str], frozenset[str]], ...] = tuple(
+    (re.compile(pattern, re.IGNORECASE), frozenset(names.split()))
+    for pattern, names in (
+        (r"\b(?:search|google|look up|find out)\b|\bon the (?:web|internet)\b", "search"),
+        (_URL.pattern, "fetch http url browse request scrape"),
+        (r"\b(?:write|save|store|create)\b.*\bfile\b|\b(?:save|write) .* to\b", "write"),
+        (r"\blist\b.*\b(?:files?|folder|directory)\b", "list"),
+        (r"\b(?:read|open|show|print|load)\b.*\bfile\b|\bread\s+\S+\.\w+", "read"),
+        (r"\bwhat(?:'s| is)? (?:the )?(?:current )?(?:time|date)|\bwhat (?:day|time)\b", "time date clock now"),
+        (r"\bcurrent (?:time|date)\b|\btoday'?s date\b", "time date clock now"),
+        (r"\bselect\b.+\bfrom\b|\bsql\b|\bquery the\b|\bdatabase\b", "sql database"),
+    )
+)
 _VERBS = frozenset(
     {"get", "fetch", "find", "lookup", "look", "up", "read", "run", "do", "make", "tool", "the", "a", "of"}
 )
@@ -97,17 +100,14 @@ def _value(name: str, schema: dict[str, Any], message: str, numbers: list[str]) 
     said = re.search(
         rf"\b{re.escape(name).replace('_', '[ _]')}\b\s*(?:is|=|:|of)?\s*[\"'“]?([\w./:@-]+)", message, re.IGNORECASE
     )
-    match schema.get("type"):
-        case "integer":
-            return next((int(n) for n in numbers if "." not in n), None)
-        case "number":
-            return float(numbers[0]) if numbers else None
-        case "boolean":
-            return schema.get("default")
-        case "string" | None:
-            return _words(name, message) or (said[1] if said else None)
-        case _:
-            return None
+    kind = schema.get("type", "string")
+    if kind == "string":
+        return _words(name, message) or (said[1] if said else None)
+    if kind == "integer":
+        return next((int(n) for n in numbers if "." not in n), None)
+    if kind == "number" and numbers:
+        return float(numbers[0])
+    return schema.get("default")
 
 
 def _chosen(options: list[Any], message: str) -> object:

@@ -34,6 +34,7 @@ from agent_factory.providers.wire.parts import (
     text,
 )
 from agent_factory.providers.wire.sse import Parser
+from agent_factory.providers.wire.think import ThinkTags
 
 _FINISH: dict[str, Finish] = {
     "stop": "stop",
@@ -84,6 +85,7 @@ class ChatCompletions:
         message = mapping(choice.get("message"))
         collected = _Collected(provider)
         collected.take(message)
+        collected.rest()
         return collected.response(document, choice.get("finish_reason"))
 
     def decoder(self) -> "ChatDecoder":
@@ -102,6 +104,7 @@ class _Collected:
         self.details: list[Any] = []
         self.calls: list[PendingCall] = []
         self.refused = False
+        self.tagged = ThinkTags()
         self._by_index: dict[int, PendingCall] = {}
 
     def take(self, delta: dict[str, Any]) -> list[ModelEvent]:
@@ -128,7 +131,7 @@ class _Collected:
 
     def _content(self, content: object, events: list[ModelEvent]) -> None:
         if isinstance(content, str):
-            self._say(content, events)
+            self._tell(*self.tagged.split(content), events)
             return
         for item in items(content):
             part = mapping(item)
@@ -140,6 +143,16 @@ class _Collected:
                 self._thought(thought, events)
             else:
                 self._say(item if isinstance(item, str) else text(part.get("text")), events)
+
+    def _tell(self, thought: str, words: str, events: list[ModelEvent]) -> None:
+        self._thought(thought, events)
+        self._say(words, events)
+
+    def rest(self) -> list[ModelEvent]:
+        """Give what was held back until it was clear what it is."""
+        events: list[ModelEvent] = []
+        self._tell(*self.tagged.finish(), events)
+        return events
 
     def _thought(self, words: str, events: list[ModelEvent]) -> None:
         if words:
@@ -249,11 +262,12 @@ class ChatDecoder:
             return events
         if self._reason is None:
             raise ModelProtocolError(f"{self._provider} cut the stream before the answer was complete.")
-        return [*events, self._end()]
+        return events + self._end()
 
-    def _end(self) -> Done:
+    def _end(self) -> list[ModelEvent]:
         self.done = True
-        return Done(self._collected.response(self._head, self._reason, self._usage))
+        rest = self._collected.rest()
+        return [*rest, Done(self._collected.response(self._head, self._reason, self._usage))]
 
     def _events(self, messages: list[tuple[str, bytes]]) -> list[ModelEvent]:
         events: list[ModelEvent] = []
@@ -261,7 +275,7 @@ class ChatDecoder:
             if self.done:
                 break
             if data == b"[DONE]":
-                events.append(self._end())
+                events += self._end()
             else:
                 events += self._chunk(data)
         return events

@@ -6,7 +6,7 @@ from typing import Any, cast
 import msgspec
 import orjson
 
-from agent_factory.core.message import Media, Message, Part, Reasoning, Text, ToolCall, ToolResult
+from agent_factory.core.message import Media, Message, Reasoning, Text, ToolCall, ToolResult
 from agent_factory.core.model import ModelRejected, ModelRequest, OutputSchema, ToolSpec
 from agent_factory.providers.wire.parts import Encoded, untagged
 
@@ -19,28 +19,30 @@ _AUDIO = {"audio/wav": "wav", "audio/x-wav": "wav", "audio/wave": "wav", "audio/
 class Dialect(msgspec.Struct, frozen=True):
     """What a provider does differently.
 
-    `new_limit` sends `max_completion_tokens`; `schemas` sends JSON Schemas for
-    the answer as `response_format`; `strict` marks tools and schemas that
-    OpenAI's strict mode can hold; `usage_option` asks for usage in streams.
+    `new_limit` sends `max_completion_tokens`; `strict` marks tools and schemas
+    that OpenAI's strict mode can hold; `required` is the word that makes a
+    model call a tool; `documents_by_url` sends documents as `document_url`;
+    `bridged` puts a word of the model between tool results and a user's message.
     """
 
     provider: str
     new_limit: bool = False
-    schemas: bool = True
     strict: bool = False
-    usage_option: bool = True
+    required: str = "required"
+    documents_by_url: bool = False
+    bridged: bool = False
 
 
 def request_body(request: ModelRequest, dialect: Dialect, cache: Encoded, *, stream: bool) -> dict[str, Any]:
     """Make the body of a request as a document ready for orjson."""
     body: dict[str, Any] = {"model": request.model, "messages": messages(request, dialect), "stream": stream}
-    if stream and dialect.usage_option:
+    if stream:
         body["stream_options"] = {"include_usage": True}
     if request.tools:
         body["tools"] = cache.get(request.tools) or cache.put(request.tools, [_tool(t, dialect) for t in request.tools])
-        _tool_settings(request, body)
+        _tool_settings(request, dialect, body)
     _sampling(request, dialect, body)
-    if request.output is not None and dialect.schemas:
+    if request.output is not None:
         body["response_format"] = _response_format(request.output, dialect)
     body.update(request.settings.extra)
     return body
@@ -57,38 +59,39 @@ def messages(request: ModelRequest, dialect: Dialect) -> list[dict[str, Any]]:
         elif message.role == "system":
             out.append({"role": "system", "content": message.text})
         else:
-            _from_outside(message, out)
+            _from_outside(message, dialect, out)
     return out
 
 
-def _from_outside(message: Message, out: list[dict[str, Any]]) -> None:
+def _from_outside(message: Message, dialect: Dialect, out: list[dict[str, Any]]) -> None:
     """Write a user's or tools' message: results first, each its own, then what was said or shown."""
-    shown: list[Part] = []
+    shown: list[Text | Media] = []
     for part in message.parts:
         if isinstance(part, ToolResult):
             out.append({"role": "tool", "tool_call_id": part.call_id, "content": part.content})
-            shown += part.media
+            if part.media:
+                shown += [Text(f"From the tool {part.name}:"), *part.media]
         elif isinstance(part, Text | Media):
             shown.append(part)
     if shown:
-        out.append({"role": "user", "content": _content(shown)})
+        if dialect.bridged and out and out[-1]["role"] == "tool":
+            out.append({"role": "assistant", "content": "OK"})
+        out.append({"role": "user", "content": _content(shown, dialect)})
 
 
-def _content(parts: list[Part]) -> str | list[dict[str, Any]]:
+def _content(parts: list[Text | Media], dialect: Dialect) -> str | list[dict[str, Any]]:
     if len(parts) == 1 and isinstance(parts[0], Text):
         return parts[0].text
-    return [
-        {"type": "text", "text": p.text} if isinstance(p, Text) else _media(p)
-        for p in parts
-        if isinstance(p, Text | Media)
-    ]
+    return [{"type": "text", "text": p.text} if isinstance(p, Text) else _media(p, dialect) for p in parts]
 
 
-def _media(media: Media) -> dict[str, Any]:
+def _media(media: Media, dialect: Dialect) -> dict[str, Any]:
     kind = media.media_type.partition("/")[0]
     where = media.url or f"data:{media.media_type};base64,{media.data or ''}"
     if kind in ("image", "video"):
         return {"type": f"{kind}_url", f"{kind}_url": {"url": where}}
+    if dialect.documents_by_url and kind != "audio":
+        return {"type": "document_url", "document_url": where}
     if media.data is None:
         raise ModelRejected(f"This model takes {media.media_type} only as data, not by URL.")
     if media.media_type in _AUDIO:
@@ -105,7 +108,7 @@ def _assistant(message: Message, provider: str) -> dict[str, Any]:
             call = {"id": part.id, "type": "function", "function": {"name": part.name, "arguments": part.arguments}}
             calls.append(call | untagged(provider, part.opaque))
         elif isinstance(part, Reasoning) and part.provider == provider:
-            kept = orjson.loads(bytes(part.opaque)) if part.opaque else {}
+            kept: dict[str, Any] = orjson.loads(bytes(part.opaque)) if part.opaque else {}
             if "reasoning_details" in kept:
                 out["reasoning_details"] = kept["reasoning_details"]
             elif kept.get("field"):
@@ -124,13 +127,13 @@ def _tool(tool: ToolSpec, dialect: Dialect) -> dict[str, Any]:
     return {"type": "function", "function": function}
 
 
-def _tool_settings(request: ModelRequest, body: dict[str, Any]) -> None:
+def _tool_settings(request: ModelRequest, dialect: Dialect, body: dict[str, Any]) -> None:
     settings = request.settings
     if settings.parallel_tool_calls is not None:
         body["parallel_tool_calls"] = settings.parallel_tool_calls
     choice = settings.tool_choice
     if choice in ("auto", "none", "required"):
-        body["tool_choice"] = choice
+        body["tool_choice"] = dialect.required if choice == "required" else choice
     elif choice is not None:
         body["tool_choice"] = {"type": "function", "function": {"name": choice}}
 

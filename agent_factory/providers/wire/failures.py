@@ -74,22 +74,23 @@ def no_answer(provider: str, error: Exception) -> ModelError:
 
 def _make(provider: str, status: int, headers: Mapping[str, str], message: str, codes: list[str]) -> ModelError:
     said = f"{provider} answered {status}: {message}" if message else f"{provider} answered {status}."
+    kind: type[ModelError] = ModelRejected
     if status in (401, 403):
-        return ModelAuthFailed(f"{provider} refused the credentials ({status}); check its API key and its permissions.")
-    if status == 429:  # noqa: PLR2004 - HTTP
-        return ModelRateLimited(said, retry_after=_retry_after(headers))
-    if status in (408, 504):
-        return ModelTimeout(said)
-    if status >= 500 or status in (409, 425):  # noqa: PLR2004 - HTTP
-        return ModelUnavailable(said, retry_after=_retry_after(headers))
-    if status < 400:  # noqa: PLR2004 - HTTP
-        return ModelRejected(f"{provider} answered {status}, which is no answer of a model; check its base URL.")
-    everything = " ".join((*codes, message))
-    if _TOO_LONG.search(everything):
-        return ContextExceeded(said)
-    if _FILTERED.search(" ".join(codes)):
-        return ContentFiltered(said)
-    return ModelRejected(said)
+        kind = ModelAuthFailed
+        said = f"{provider} refused the credentials ({status}); check its API key and its permissions."
+    elif status == 429:  # noqa: PLR2004 - HTTP
+        kind = ModelRateLimited
+    elif status in (408, 504):
+        kind = ModelTimeout
+    elif status >= 500 or status in (409, 425):  # noqa: PLR2004 - HTTP
+        kind = ModelUnavailable
+    elif status < 400:  # noqa: PLR2004 - HTTP
+        said = f"{provider} answered {status}, which is no answer of a model; check its base URL."
+    elif _TOO_LONG.search(" ".join((*codes, message))):
+        kind = ContextExceeded
+    elif _FILTERED.search(" ".join(codes)):
+        kind = ContentFiltered
+    return kind(said, retry_after=_retry_after(headers) if kind.retryable else None)
 
 
 def _words(body: bytes) -> tuple[str, list[str]]:

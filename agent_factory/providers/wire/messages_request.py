@@ -1,5 +1,6 @@
 """Anthropic messages: the request side."""
 
+import base64
 import re
 from typing import Any
 
@@ -7,7 +8,7 @@ import orjson
 
 from agent_factory.core.message import Media, Message, Opaque, Part, Reasoning, Text, ToolCall, ToolResult
 from agent_factory.core.model import ModelRequest, OutputSchema, ToolSpec
-from agent_factory.providers.wire.parts import Encoded
+from agent_factory.providers.wire.parts import Encoded, mapping
 
 _ANSWER_TOKENS = 16_000
 """What an answer may take where the caller does not say: the protocol wants a number."""
@@ -53,24 +54,17 @@ def request_body(request: ModelRequest, provider: str, cache: Encoded, *, stream
 
 
 def conversation(request: ModelRequest, provider: str) -> tuple[str, list[dict[str, Any]]]:
-    """Write the conversation with strictly alternating roles, and what belongs above it."""
+    """Write the conversation, and what belongs above it."""
     system = [request.instructions] if request.instructions else []
     out: list[dict[str, Any]] = []
     for message in request.messages:
         if message.role == "system" and (not out or not _SPEAKS_SYSTEM.search(request.model)):
             system.append(message.text)
             continue
-        role = message.role if message.role in ("assistant", "system") else "user"
         blocks = [b for p in message.parts for b in _blocks(p, provider, message)]
-        if not blocks:
-            continue
-        if out and out[-1]["role"] == role and role != "system":
-            out[-1]["content"] += blocks
-        else:
-            out.append({"role": role, "content": blocks})
-    for entry in out:
-        if entry["role"] == "user":  # results answer the calls just before them, so they stand first
-            entry["content"].sort(key=_is_no_result)
+        blocks.sort(key=_is_no_result)  # results answer the calls just before them, so they stand first
+        if blocks:
+            out.append({"role": "user" if message.role == "tool" else message.role, "content": blocks})
     return "\n\n".join(system), out
 
 
@@ -104,7 +98,7 @@ def _input(arguments: str) -> object:
         value: object = orjson.loads(arguments)
     except orjson.JSONDecodeError:
         return {}
-    return value if isinstance(value, dict) else {}
+    return mapping(value)
 
 
 def _result(result: ToolResult) -> dict[str, Any]:
@@ -123,6 +117,9 @@ def _media(media: Media) -> dict[str, Any]:
     if media.url is not None:
         return {"type": kind, "source": {"type": "url", "url": media.url}}
     source = {"type": "base64", "media_type": media.media_type, "data": media.data or ""}
+    if media.media_type.startswith("text/"):  # of documents only PDF goes as base64
+        words = base64.b64decode(media.data or "").decode("utf-8", "replace")
+        source = {"type": "text", "media_type": "text/plain", "data": words}
     return {"type": kind, "source": source}
 
 
