@@ -34,6 +34,7 @@ from agent_factory.services.gateway.room import room as gateway
 from agent_factory.services.integrations.room import room as integrations
 from agent_factory.services.models.room import room as models
 from agent_factory.services.organizations.room import room as organizations
+from agent_factory.services.runs.room import room as runs
 from agent_factory.settings import Settings
 
 ROOMS: tuple[Room, ...] = (gateway, agents, integrations, models, organizations, auth)

@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import Coroutine
 from contextlib import suppress
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -272,7 +273,7 @@ class Engine:
             await self._pool.execute(LEAVE, self.owner)
 
     async def _launch(self, start: Start, ready: Ready, conversation: Conversation | None) -> LiveRun:
-        live = LiveRun(self._pool, uuid7(), start.organization_id, start.session_id)
+        live = LiveRun(self._pool, uuid7(), start.organization_id, start.session_id, now())
         self._adopt(live, self._first(live, start, ready, conversation))
         await asyncio.shield(live.begun)
         return live
@@ -284,7 +285,6 @@ class Engine:
 
     async def _first(self, live: LiveRun, start: Start, ready: Ready, conversation: Conversation | None) -> None:
         """Commit the begin of a new run, then work on it; what keeps it from beginning is told to `begun`."""
-        at = now()
         begin = Begin(
             id=live.id,
             organization_id=start.organization_id,
@@ -296,7 +296,7 @@ class Engine:
             snapshot=ready.digest,
             input=to_json(_asked(start)),
             created_by=start.user_id,
-            created_at=at,
+            created_at=live.started_at,
             message=start.message,
             definition=self._definitions.to_store(start.organization_id, ready),
             deployed=start.deployed,
@@ -317,7 +317,7 @@ class Engine:
             session_id=start.session_id,
             epoch=1,
             seq=seq,
-            started_at=at,
+            started_at=live.started_at,
         )
         context = TurnContext(
             run_id=str(live.id),
@@ -400,7 +400,7 @@ class Engine:
             live.lose(InternalFailure("The run could not be ended; it is tried again."))
         else:
             self._remember(work, end)
-            live.finish(len(entries) + 2, end)
+            live.finish(len(entries) + 2, end, at)
 
     def _remember(self, work: _Work, end: TurnEnd) -> None:
         """Bring the conversation in memory to where the database has it now."""
@@ -413,7 +413,7 @@ class Engine:
 
     def _take_over(self, run: RunState) -> LiveRun:
         """Go on with a run that this process has just become the owner of."""
-        live = LiveRun(self._pool, run.id, run.organization_id, run.session_id)
+        live = LiveRun(self._pool, run.id, run.organization_id, run.session_id, run.started_at)
         live.begun.set_result(None)
         self._adopt(live, self._again(live, run))
         return live
@@ -476,7 +476,7 @@ class Engine:
             raise SessionNotFound("The run's session was deleted.")
         return seq, await read_conversation(self._pool, run.organization_id, run.session_id, seq)
 
-    async def _settle_from_rows(self, run: RunState, problem: Problem) -> tuple[int, TurnFailed]:
+    async def _settle_from_rows(self, run: RunState, problem: Problem) -> tuple[int, TurnFailed, datetime]:
         """End a run without working on it; what its steps have recorded stays in the history."""
         steps = await read_steps(self._pool, run.organization_id, run.id)
         entries = [entry for _, entry in steps]
@@ -487,8 +487,9 @@ class Engine:
             seq = rows[0]["seq"] or 0
         usage, cost = spent(entries)
         end = TurnFailed(problem.as_dict(), whole_messages(entries), usage, None if cost is None else f"{cost:f}")
-        await self._writer.settle(settlement(_activation(run, seq), end, now(), entries, ()))
-        return len(entries) + 2, end
+        at = now()
+        await self._writer.settle(settlement(_activation(run, seq), end, at, entries, ()))
+        return len(entries) + 2, end, at
 
     async def _beat(self) -> None:
         await self._pool.execute(BEAT, self.owner, again=True)

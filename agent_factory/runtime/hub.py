@@ -2,7 +2,7 @@
 
 import asyncio
 from bisect import bisect_right
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator
 from typing import NamedTuple
 
 from agent_factory.core.event import ReasoningPiece, TextPiece, TurnEvent
@@ -51,8 +51,8 @@ class Hub:
     go first. A watcher says which event it saw last and gets those after it.
     """
 
-    def __init__(self, facts: Iterable[tuple[EventId, TurnEvent]] = ()) -> None:
-        """Start with the facts that an earlier attempt recorded."""
+    def __init__(self) -> None:
+        """Start without an event."""
         self._ids: list[EventId] = []
         self._events: list[TurnEvent] = []
         self._last = START
@@ -60,8 +60,6 @@ class Hub:
         self._characters = 0
         self._closed = False
         self._waiting: list[asyncio.Future[None]] = []
-        for at, event in facts:
-            self._append(at, event)
 
     def delta(self, event: TurnEvent) -> None:
         """Publish something that nobody needs once the next fact is known."""

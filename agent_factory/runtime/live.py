@@ -1,7 +1,8 @@
 """A run that this process works on, and how anybody follows one that it does not."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator
+from datetime import datetime
 from uuid import UUID
 
 from agent_factory.core.event import TurnEvent, TurnFailed
@@ -26,14 +27,16 @@ class LiveRun:
         run_id: UUID,
         organization_id: UUID,
         session_id: UUID | None,
-        facts: Iterable[tuple[EventId, TurnEvent]] = (),
+        started_at: datetime,
     ) -> None:
-        """Start with the facts that an earlier attempt recorded."""
+        """Start without an event."""
         loop = asyncio.get_running_loop()
         self.id = run_id
         self.organization_id = organization_id
         self.session_id = session_id
-        self.hub = Hub(facts)
+        self.started_at = started_at
+        self.ended_at: datetime | None = None
+        self.hub = Hub()
         self.begun: asyncio.Future[None] = loop.create_future()
         self.task: asyncio.Task[None] | None = None
         self.leaving = False
@@ -87,9 +90,10 @@ class LiveRun:
         """Note that the end is being written, so that nobody cancels it any more."""
         self._settling = True
 
-    def finish(self, major: int, end: TurnEnd) -> None:
+    def finish(self, major: int, end: TurnEnd, at: datetime) -> None:
         """Tell the end, which is committed."""
         if not self._end.done():
+            self.ended_at = at
             self.hub.fact(major, end)
             self._end.set_result(end)
             self.hub.close()

@@ -74,7 +74,7 @@ class RunState(msgspec.Struct, frozen=True):
     session_id: UUID | None
     snapshot: str
     status: str
-    input: str
+    input: str | None
     output: str | None
     error: str | None
     input_tokens: int
@@ -90,7 +90,9 @@ class RunState(msgspec.Struct, frozen=True):
         return self.status in ("completed", "failed", "cancelled")
 
     def asked(self) -> Input:
-        """Give what the run was asked for."""
+        """Give what the run was asked for; `RunNotFound` where that was deleted with its session."""
+        if self.input is None:
+            raise RunNotFound("What the run was asked for was deleted.")
         return msgspec.json.decode(self.input, type=Input)
 
     def question(self) -> ApprovalNeeded | None:

@@ -1,0 +1,1 @@
+"""HTTP for sessions and runs."""

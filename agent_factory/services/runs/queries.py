@@ -1,0 +1,148 @@
+"""Every statement over sessions, messages, runs and steps that is not the engine's."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from sqlalchemy import delete, func, select, update
+
+from agent_factory.database.base import owned_by
+from agent_factory.database.models import MessageRow, RunRow, RunStatus, RunStepRow, SessionRow
+from agent_factory.database.session import ReadSession, Session
+from agent_factory.security.auth import Actor
+
+_AT_WORK = (RunStatus.PENDING, RunStatus.RUNNING, RunStatus.WAITING)
+
+
+async def add(session: Session, row: SessionRow) -> None:
+    """Insert a session."""
+    session.add(row)
+    await session.flush()
+
+
+async def session_row(session: ReadSession, actor: Actor, session_id: UUID) -> SessionRow | None:
+    """Find one session."""
+    return (await session.scalars(owned_by(actor, SessionRow).where(SessionRow.id == session_id))).one_or_none()
+
+
+async def session_to_change(session: Session, actor: Actor, session_id: UUID) -> SessionRow | None:
+    """Find one session and hold its row until the transaction ends."""
+    query = owned_by(actor, SessionRow).where(SessionRow.id == session_id).with_for_update()
+    return (await session.scalars(query)).one_or_none()
+
+
+async def sessions(
+    session: ReadSession, actor: Actor, limit: int, after: UUID | None, agent_id: UUID | None
+) -> list[SessionRow]:
+    """List sessions, newest first."""
+    query = owned_by(actor, SessionRow).order_by(SessionRow.id.desc()).limit(limit)
+    if after is not None:
+        query = query.where(SessionRow.id < after)
+    if agent_id is not None:
+        query = query.where(SessionRow.agent_id == agent_id)
+    return list(await session.scalars(query))
+
+
+async def delete_session(session: Session, actor: Actor, session_id: UUID) -> None:
+    """Delete a session with its messages, and what its runs have kept of them."""
+    of_it = select(RunRow.id).where(RunRow.organization_id == actor.organization_id, RunRow.session_id == session_id)
+    await session.execute(
+        delete(SessionRow).where(SessionRow.organization_id == actor.organization_id, SessionRow.id == session_id)
+    )
+    await session.execute(
+        delete(MessageRow).where(
+            MessageRow.organization_id == actor.organization_id, MessageRow.session_id == session_id
+        )
+    )
+    await session.execute(
+        delete(RunStepRow).where(RunStepRow.organization_id == actor.organization_id, RunStepRow.run_id.in_(of_it))
+    )
+    await session.execute(
+        update(RunRow)
+        .where(RunRow.organization_id == actor.organization_id, RunRow.session_id == session_id)
+        .values(input=None, output=None, error=None)
+    )
+
+
+async def messages(session: ReadSession, actor: Actor, session_id: UUID, limit: int, after: int) -> list[MessageRow]:
+    """List a session's messages after a number, oldest first."""
+    query = owned_by(actor, MessageRow).where(MessageRow.session_id == session_id, MessageRow.seq > after)
+    return list(await session.scalars(query.order_by(MessageRow.seq).limit(limit)))
+
+
+async def run_row(session: ReadSession, actor: Actor, run_id: UUID) -> RunRow | None:
+    """Find one run."""
+    return (await session.scalars(owned_by(actor, RunRow).where(RunRow.id == run_id))).one_or_none()
+
+
+async def runs(
+    session: ReadSession,
+    actor: Actor,
+    limit: int,
+    after: UUID | None,
+    *,
+    session_id: UUID | None,
+    agent_id: UUID | None,
+    status: RunStatus | None,
+) -> list[RunRow]:
+    """List runs, newest first."""
+    query = owned_by(actor, RunRow).order_by(RunRow.id.desc()).limit(limit)
+    if after is not None:
+        query = query.where(RunRow.id < after)
+    if session_id is not None:
+        query = query.where(RunRow.session_id == session_id)
+    if agent_id is not None:
+        query = query.where(RunRow.agent_id == agent_id)
+    if status is not None:
+        query = query.where(RunRow.status == status)
+    return list(await session.scalars(query))
+
+
+async def run_at_work(session: ReadSession, actor: Actor, session_id: UUID) -> UUID | None:
+    """Find the run of a session that has not ended."""
+    query = select(RunRow.id).where(
+        RunRow.organization_id == actor.organization_id,
+        RunRow.session_id == session_id,
+        RunRow.status.in_(_AT_WORK),
+    )
+    return await session.scalar(query.order_by(RunRow.id.desc()).limit(1))
+
+
+async def next_run(session: ReadSession, actor: Actor, session_id: UUID, after: UUID | None) -> UUID | None:
+    """Find the session's first run after another one; the ids of a session's runs grow with time."""
+    query = select(RunRow.id).where(RunRow.organization_id == actor.organization_id, RunRow.session_id == session_id)
+    if after is not None:
+        query = query.where(RunRow.id > after)
+    return await session.scalar(query.order_by(RunRow.id).limit(1))
+
+
+async def newest_run(session: ReadSession, actor: Actor, session_id: UUID) -> UUID | None:
+    """Find the session's newest run."""
+    query = select(RunRow.id).where(RunRow.organization_id == actor.organization_id, RunRow.session_id == session_id)
+    return await session.scalar(query.order_by(RunRow.id.desc()).limit(1))
+
+
+async def steps(session: ReadSession, actor: Actor, run_id: UUID, limit: int, after: int) -> list[RunStepRow]:
+    """List a run's steps after a number, in order."""
+    query = owned_by(actor, RunStepRow).where(RunStepRow.run_id == run_id, RunStepRow.ord > after)
+    return list(await session.scalars(query.order_by(RunStepRow.ord).limit(limit)))
+
+
+async def costs(session: ReadSession, actor: Actor, run_id: UUID) -> Sequence[tuple[str, int, int, int, object]]:
+    """Sum a run's model calls by model: name, calls, tokens in and out, money."""
+    query = (
+        select(
+            RunStepRow.name,
+            func.count(),
+            func.sum(RunStepRow.input_tokens),
+            func.sum(RunStepRow.output_tokens),
+            func.sum(RunStepRow.cost_usd),
+        )
+        .where(
+            RunStepRow.organization_id == actor.organization_id,
+            RunStepRow.run_id == run_id,
+            RunStepRow.kind.in_(("model", "summary")),
+        )
+        .group_by(RunStepRow.name)
+        .order_by(RunStepRow.name)
+    )
+    return [(row[0], row[1], int(row[2]), int(row[3]), row[4]) for row in await session.execute(query)]
