@@ -8,6 +8,7 @@ from agent_factory.api.dependencies import PlatformDep
 from agent_factory.api.pages import first_page, reference_page
 from agent_factory.api.routing import router
 from agent_factory.api.schemas import Output
+from agent_factory.core.model import UnknownModel
 
 operations = router("", "operations")
 
@@ -50,7 +51,12 @@ async def openapi(request: Request) -> Response:
 @operations.get("/", include_in_schema=False)
 async def first(request: Request, platform: PlatformDep) -> Response:
     """Show what runs here."""
-    return HTMLResponse(first_page(request.app.version, platform.resources.models.status()), headers=_PAGE_POLICY)
+    models = platform.resources.models
+    try:
+        default = (await models.find("default")).name
+    except UnknownModel as problem:
+        default = problem.detail
+    return HTMLResponse(first_page(request.app.version, default, models.status()), headers=_PAGE_POLICY)
 
 
 @operations.get("/docs", include_in_schema=False)

@@ -19,18 +19,16 @@ summary { cursor: pointer; padding: 0.25rem 0; } .method { display: inline-block
 _DEMO = "demo"
 
 
-def first_page(version: str, providers: Iterable[ProviderStatus]) -> str:
-    """Say what runs: version, vendors, and whether only the demo model answers."""
-    known = list(providers)
-    usable = [p for p in known if p.configured and p.name != _DEMO]
+def first_page(version: str, default_model: str, providers: Iterable[ProviderStatus]) -> str:
+    """Say what runs: version, the model that answers, vendors and what each still needs."""
     rows = "".join(
         f"<tr><th scope=row>{escape(p.name)}</th><td>{'ready' if p.configured else 'not set up'}</td>"
         f"<td>{escape(p.hint)}</td></tr>"
-        for p in known
+        for p in providers
     )
     notice = (
         ""
-        if usable
+        if default_model != _DEMO
         else (
             "<p class=notice><strong>The built-in demo model answers.</strong> It is no language model: it follows "
             "fixed rules, so that everything else can be tried. Set a vendor's key to use a real one.</p>"
@@ -38,7 +36,8 @@ def first_page(version: str, providers: Iterable[ProviderStatus]) -> str:
     )
     return _page(
         "Agent Factory",
-        f"<h1>Agent Factory</h1><p>Version {escape(version)} runs here.</p>{notice}"
+        f"<h1>Agent Factory</h1><p>Version {escape(version)} runs here. Agents whose model is "
+        f"<code>default</code> are answered by <code>{escape(default_model)}</code>.</p>{notice}"
         f"<h2>Models</h2><table>{rows}</table>"
         "<h2>API</h2><ul><li><a href=/docs>Reference of every operation</a></li>"
         "<li><a href=/openapi.json>OpenAPI document</a></li>"

@@ -1,0 +1,129 @@
+"""Idempotency-Key: one effect, the first answer for each repetition (abuse 72)."""
+
+import asyncio
+from collections import Counter
+
+import pytest
+
+from agent_factory.database import idempotency as store
+from agent_factory.database.session import Database
+from agent_factory.security.auth import Actor
+from tests.serving import Client
+
+KEY = {"Idempotency-Key": "order-1"}
+AGENT = {"name": "support", "model": "demo"}
+
+
+async def agents_of(client: Client) -> list[str]:
+    return [a["name"] for a in (await client.get("/api/v1/agents", params={"limit": 100})).json()["data"]]
+
+
+async def test_a_repetition_gets_the_first_answer_and_has_no_effect(client: Client) -> None:
+    first = await client.post("/api/v1/agents", json=AGENT, headers=KEY)
+    again = await client.post("/api/v1/agents", json=AGENT, headers=KEY)
+    assert (first.status_code, again.status_code) == (201, 201)
+    assert again.content == first.content
+    assert again.headers["location"] == first.headers["location"]
+    assert again.headers["etag"] == first.headers["etag"]
+    assert again.headers["idempotent-replayed"] == "true"
+    assert "idempotent-replayed" not in first.headers
+    assert await agents_of(client) == ["support"]
+
+
+async def test_the_same_key_with_another_body_is_refused(client: Client) -> None:
+    await client.post("/api/v1/agents", json=AGENT, headers=KEY)
+    other = await client.post("/api/v1/agents", json={**AGENT, "name": "sales"}, headers=KEY)
+    assert other.status_code == 422
+    assert other.json()["code"] == "idempotency_key_reused"
+    assert await agents_of(client) == ["support"]
+
+
+async def test_fifty_at_once_have_one_effect(client: Client) -> None:
+    answers = await asyncio.gather(
+        *(client.post("/api/v1/api-keys", json={"name": "ci"}, headers=KEY) for _ in range(50))
+    )
+    seen = Counter((a.status_code, a.json().get("code")) for a in answers)
+    assert seen[201, None] == 1
+    assert set(seen) <= {(201, None), (409, "idempotency_in_flight"), (409, "idempotency_answer_shown_once")}
+    names = [k["name"] for k in (await client.get("/api/v1/api-keys")).json()["data"]]
+    assert names.count("ci") == 1
+
+
+async def test_fifty_at_once_without_a_writing_transaction_have_one_effect(client: Client) -> None:
+    path = "/api/v1/tools/calculator:invoke"
+    body = {"arguments": {"expression": "6 * 7"}}
+    answers = await asyncio.gather(*(client.post(path, json=body, headers=KEY) for _ in range(50)))
+    seen = Counter(a.status_code for a in answers)
+    assert set(seen) <= {200, 409}
+    ran = [a for a in answers if a.status_code == 200 and "idempotent-replayed" not in a.headers]
+    assert len(ran) == 1
+    again = await client.post(path, json=body, headers=KEY)
+    assert again.headers["idempotent-replayed"] == "true"
+    assert again.json()["content"] == "42"
+
+
+async def test_a_failed_request_may_be_made_again_with_its_key(client: Client) -> None:
+    refused = await client.post("/api/v1/agents", json={"name": "Not A Name"}, headers=KEY)
+    assert refused.status_code == 422
+    made = await client.post("/api/v1/agents", json=AGENT, headers=KEY)
+    assert made.status_code == 201
+    missing = await client.post("/api/v1/tools/nope:invoke", json={}, headers=KEY)
+    assert missing.status_code == 404
+    assert (await client.post("/api/v1/tools/nope:invoke", json={}, headers=KEY)).status_code == 404
+
+
+async def test_a_key_belongs_to_its_organisation_and_its_path(client: Client, stranger: Client) -> None:
+    mine = await client.post("/api/v1/agents", json=AGENT, headers=KEY)
+    theirs = await stranger.post("/api/v1/agents", json=AGENT, headers=KEY)
+    assert theirs.status_code == 201
+    assert theirs.json()["id"] != mine.json()["id"]
+    validated = await client.post("/api/v1/agents:validate", json={"name": "other", "model": "demo"}, headers=KEY)
+    assert validated.status_code == 200
+
+
+async def test_a_secret_is_not_kept_for_a_repetition(client: Client, database: Database) -> None:
+    made = await client.post("/api/v1/api-keys", json={"name": "ci"}, headers=KEY)
+    again = await client.post("/api/v1/api-keys", json={"name": "ci"}, headers=KEY)
+    assert again.status_code == 409
+    assert again.json()["code"] == "idempotency_answer_shown_once"
+    name = store.RequestKey(client.actor.organization_id, KEY["Idempotency-Key"], "POST /api/v1/api-keys")
+    async with database.write(client.actor.organization_id) as session:
+        kept = await store.find(session, name)
+    assert kept is not None
+    assert made.json()["key"].encode() not in kept.response
+
+
+@pytest.mark.parametrize("key", ["", " ", "x" * 256, "ümlaut", "tab\there"])
+async def test_an_unusable_key_is_refused(client: Client, key: str) -> None:
+    answer = await client.post("/api/v1/agents", json=AGENT, headers={"Idempotency-Key": key.encode()})
+    assert answer.status_code == 400
+    assert await agents_of(client) == []
+
+
+async def test_a_request_whose_process_died_has_no_half_effect(
+    database: Database, actor: Actor, client: Client
+) -> None:
+    """The key and the effect are one transaction, so what was cut off may simply be made again."""
+    name = store.RequestKey(actor.organization_id, KEY["Idempotency-Key"], "POST /api/v1/agents")
+
+    class CutOff(Exception):  # noqa: N818 - it stands for the death of a process
+        pass
+
+    with pytest.raises(CutOff):
+        async with database.write(actor.organization_id) as session:
+            assert await store.lock(session, name)
+            assert await store.claim(session, name, b"x")
+            raise CutOff
+    made = await client.post("/api/v1/agents", json=AGENT, headers=KEY)
+    assert made.status_code == 201
+
+
+async def test_a_key_that_is_held_by_a_request_in_flight_is_a_conflict(
+    database: Database, actor: Actor, client: Client
+) -> None:
+    name = store.RequestKey(actor.organization_id, KEY["Idempotency-Key"], "POST /api/v1/agents")
+    async with database.write(actor.organization_id) as session:
+        assert await store.lock(session, name)
+        answer = await client.post("/api/v1/agents", json=AGENT, headers=KEY)
+    assert answer.status_code == 409
+    assert answer.json()["code"] == "idempotency_in_flight"
