@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from contextlib import aclosing
 from typing import Any, cast
 
+import anyio
 import msgspec
 from fastapi import APIRouter, Request
 from mcp import types
@@ -168,7 +169,9 @@ class _Agents:
                         await context.session.report_progress(steps, message=f"uses {event.name}")
         finally:
             if end is None:
-                await turn.abandon()
+                # The SDK cancels by scopes, in which everything that is awaited is cancelled anew.
+                with anyio.CancelScope(shield=True):
+                    await turn.abandon()
         return _result(turn, end)
 
     async def _page(self, params: types.PaginatedRequestParams | None) -> tuple[Sequence[Offer], str | None]:
