@@ -1,5 +1,6 @@
 """`agent-factory agent`: the agents of a server and their life."""
 
+import asyncio
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,14 +19,12 @@ Limit = Annotated[int, typer.Option(min=1, max=100, help="How many at most.")]
 def find(ctx: typer.Context, ref: str) -> dict[str, Any]:
     """Fetch an agent by id or by name."""
     from agent_factory.cli import client
-    from agent_factory.kit.errors import NotFound
 
-    if ref.startswith("agt_"):
-        return client.call(ctx, "GET", f"/agents/{ref}").data
-    found = client.call(ctx, "GET", "/agents", params={"name": ref}).data["data"]
-    if not found:
-        raise NotFound(f"There is no agent {ref!r}; see `agent-factory agent list`.")
-    return client.call(ctx, "GET", f"/agents/{found[0]['id']}").data
+    async def once() -> dict[str, Any]:
+        async with client.connected(ctx) as server:
+            return await server.agent(ref)
+
+    return asyncio.run(once())
 
 
 @app.command()

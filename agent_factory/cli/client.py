@@ -11,7 +11,7 @@ import typer
 
 from agent_factory.cli import options
 from agent_factory.cli.problems import CommandFailed, Told
-from agent_factory.kit.errors import Kind
+from agent_factory.kit.errors import Kind, NotFound
 from agent_factory.security.egress import Egress, EgressFailed
 
 _DEFAULT_URL = "http://127.0.0.1:8080"
@@ -99,6 +99,16 @@ class Server:
         if answer.status >= _FAILED:
             raise told(answer.status, answer.body)
         return Reply(answer.status, msgspec.json.decode(answer.body) if answer.body else None, answer.headers)
+
+    async def agent(self, ref: str) -> dict[str, Any]:
+        """Fetch an agent by id or by name; raises `NotFound`."""
+        identity = ref
+        if not ref.startswith("agt_"):
+            found = (await self.request("GET", "/api/v1/agents", params={"name": ref})).data["data"]
+            if not found:
+                raise NotFound(f"There is no agent {ref!r}; see `agent-factory agent list`.")
+            identity = found[0]["id"]
+        return (await self.request("GET", f"/api/v1/agents/{identity}")).data
 
     async def events(
         self, method: str, path: str, *, json: object = None, headers: Mapping[str, str] | None = None

@@ -58,6 +58,25 @@ def events(ctx: typer.Context, run: Id) -> None:
 
 
 @app.command()
+def approve(ctx: typer.Context, run: Id) -> None:
+    """Let a waiting run do what it asks for."""
+    _decide(ctx, run, "approve")
+
+
+@app.command()
+def deny(ctx: typer.Context, run: Id) -> None:
+    """Forbid a waiting run what it asks for; it goes on without."""
+    _decide(ctx, run, "deny")
+
+
+def _decide(ctx: typer.Context, run: str, decision: str) -> None:
+    from agent_factory.cli import client
+
+    reply = client.call(ctx, "POST", f"/runs/{run}:resume", json={"decision": decision}, params={"wait": 30})
+    typer.echo(f"{run} is {reply.data['status']}")
+
+
+@app.command()
 def cancel(ctx: typer.Context, run: Id) -> None:
     """Cancel a run that is under way."""
     from agent_factory.cli import client

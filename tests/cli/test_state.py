@@ -35,7 +35,8 @@ def test_a_folder_is_claimed_by_one_process_at_a_time(tmp_path: Path) -> None:
     holder = (
         "import sys\nfrom pathlib import Path\nfrom agent_factory.cli.state import State\n"
         "state = State(Path(sys.argv[1]))\n"
-        "with state.claim():\n    state.announce('http://127.0.0.1:5')\n    print('held', flush=True)\n    sys.stdin.read()\n"
+        "with state.claim():\n    state.announce('http://127.0.0.1:5')\n"
+        "    print('held', flush=True)\n    sys.stdin.read()\n"
     )
     with subprocess.Popen(
         [sys.executable, "-c", holder, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
