@@ -37,7 +37,7 @@ from agent_factory.services.organizations.room import room as organizations
 from agent_factory.services.runs.room import room as runs
 from agent_factory.settings import Settings
 
-ROOMS: tuple[Room, ...] = (gateway, agents, integrations, models, organizations, auth)
+ROOMS: tuple[Room, ...] = (gateway, runs, agents, integrations, models, organizations, auth)
 """Every room; the first ones are matched first."""
 
 
