@@ -7,27 +7,13 @@ from typing import Any
 import msgspec
 
 from agent_factory.core.event import ApprovalNeeded, TurnCompleted, TurnEvent, TurnFailed
-from agent_factory.core.message import Media, Message, Part, Text
+from agent_factory.core.message import Message
 from agent_factory.database.models import MessageRow, RunRow, RunStatus, SessionRow
 from agent_factory.kit import ids
 from agent_factory.kit.clock import rfc3339
 from agent_factory.kit.money import usd
 from agent_factory.runtime.scope import TurnEnd
 from agent_factory.runtime.turn import RunCancelled
-from agent_factory.services.runs.schemas import Content, MediaIn, TextIn
-
-
-def message_of(content: Content) -> Message:
-    """Make the user's message of what was sent."""
-    if isinstance(content, str):
-        return Message("user", (Text(content),))
-    return Message("user", tuple(_part(item) for item in content))
-
-
-def _part(item: TextIn | MediaIn) -> Part:
-    if isinstance(item, TextIn):
-        return Text(item.text)
-    return Media(item.media_type, item.url, item.data, item.name)
 
 
 def status_of(end: TurnEnd | None) -> RunStatus:

@@ -10,11 +10,12 @@ from fastapi import Query, Request, Response
 
 from agent_factory.api.sse import EventStream, frame
 from agent_factory.core.event import ApprovalNeeded, TurnEvent
+from agent_factory.core.message import Media, Message, Part, Text
 from agent_factory.kit import ids
 from agent_factory.runtime.hub import START, EventId
 from agent_factory.runtime.scope import TurnEnd
 from agent_factory.services.runs.rules import Begun, answer_of, event_name, live_run_out, public
-from agent_factory.services.runs.schemas import TurnOut
+from agent_factory.services.runs.schemas import Content, MediaIn, TextIn, TurnOut
 from agent_factory.services.runs.service import Turn
 
 JSON = "application/json"
@@ -34,6 +35,19 @@ DOCUMENTED: dict[int | str, dict[str, Any]] = {
 EVENTS: dict[int | str, dict[str, Any]] = {
     200: {"description": "Server-sent events.", "content": {"text/event-stream": {"schema": {"type": "string"}}}}
 }
+
+
+def message_of(content: Content) -> Message:
+    """Make the user's message of what was sent."""
+    if isinstance(content, str):
+        return Message("user", (Text(content),))
+    return Message("user", tuple(_part(item) for item in content))
+
+
+def _part(item: TextIn | MediaIn) -> Part:
+    if isinstance(item, TextIn):
+        return Text(item.text)
+    return Media(item.media_type, item.url, item.data, item.name)
 
 
 def wants_events(request: Request, stream: bool) -> bool:

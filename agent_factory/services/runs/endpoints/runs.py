@@ -23,10 +23,11 @@ from agent_factory.services.runs.endpoints.answering import (
     answer,
     ended,
     frames,
+    message_of,
     run_started,
     wants_events,
 )
-from agent_factory.services.runs.rules import message_of, money, run_out
+from agent_factory.services.runs.rules import money, run_out
 from agent_factory.services.runs.schemas import (
     Act,
     AgentId,

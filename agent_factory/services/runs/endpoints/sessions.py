@@ -19,10 +19,11 @@ from agent_factory.services.runs.endpoints.answering import (
     EVENTS,
     Wait,
     answer,
+    message_of,
     session_frames,
     wants_events,
 )
-from agent_factory.services.runs.rules import message_of, message_out, run_ref, session_out
+from agent_factory.services.runs.rules import message_out, run_ref, session_out
 from agent_factory.services.runs.schemas import (
     AgentId,
     MessageOut,

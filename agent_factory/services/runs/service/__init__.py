@@ -9,11 +9,12 @@ from agent_factory.services.runs.service.sessions import (
     list_sessions,
     patch_session,
 )
-from agent_factory.services.runs.service.turns import Turn, cancel, decide, pinned, run_once, send
+from agent_factory.services.runs.service.turns import Turn, begin, cancel, decide, pinned, run_once, send
 from agent_factory.services.runs.service.watching import watch_run, watch_session
 
 __all__ = [
     "Turn",
+    "begin",
     "cancel",
     "cost_of",
     "create_session",

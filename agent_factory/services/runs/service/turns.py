@@ -1,5 +1,6 @@
 """Turns: begun, decided on, cancelled."""
 
+from collections.abc import Callable
 from typing import Literal
 from uuid import UUID
 
@@ -97,9 +98,8 @@ async def _begin(
     stream: bool,
     source: str,
 ) -> Turn:
-    for attempt in range(_TRIES):
-        pin = await pinned(platform, actor, ref, version)
-        start = Start(
+    def make(pin: Pinned) -> Start:
+        return Start(
             organization_id=actor.organization_id,
             user_id=actor.user_id,
             agent=pin.agent,
@@ -112,8 +112,19 @@ async def _begin(
             stream=stream,
             source=source,
         )
+
+    return await begin(platform, actor, ref, make, version)
+
+
+async def begin(
+    platform: Platform, actor: Actor, ref: str | UUID, make: Callable[[Pinned], Start], version: Version = None
+) -> Turn:
+    """Pin an agent and begin what `make` says of it, anew where another version was deployed at that moment."""
+    for attempt in range(_TRIES):
+        pin = await pinned(platform, actor, ref, version)
+        start = make(pin)
         try:
-            return Turn(await platform.engine.start(start), pin, message, source)
+            return Turn(await platform.engine.start(start), pin, start.message, start.source)
         except VersionMoved:
             platform.recent.drop(("pinned", actor.organization_id, ref, version))
             if attempt == _TRIES - 1:
