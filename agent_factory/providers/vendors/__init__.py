@@ -1,0 +1,1 @@
+"""The optional adapter to pydantic-ai; only what stands here imports it."""
