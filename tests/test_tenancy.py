@@ -1,0 +1,272 @@
+"""No organisation reaches another's objects: every object route of the OpenAPI document, tried (abuse 1, 34, 35, 39, 40).
+
+Which routes there are comes from the document, so a route that is added is
+tried from the day it exists; an object kind that no maker below knows fails.
+"""
+
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+from sqlalchemy import text
+
+from agent_factory.assembly import ROOMS
+from agent_factory.database.session import Database
+from agent_factory.kit.ids import encode, uuid7
+from agent_factory.security.auth import Actor
+from agent_factory.settings import Settings
+from tests.serving import Client, make_app
+
+OPEN = {"/", "/docs", "/openapi.json", "/health", "/ready", "/metrics"}
+"""What may be asked without credentials: what runs here, its reference, and the probes of its operator."""
+
+SHARED = {"tool_id", "name"}
+"""Path parameters of what comes with the product and belongs to nobody: tools, templates."""
+
+Operation = tuple[str, str, dict[str, Any]]
+
+
+def _operations() -> list[Operation]:
+    document = make_app(Settings()).openapi()
+    return [
+        (method.upper(), path, operation)
+        for path, item in document["paths"].items()
+        for method, operation in item.items()
+    ]
+
+
+OPERATIONS = _operations()
+OBJECTS = [o for o in OPERATIONS if set(re.findall(r"\{(\w+)\}", o[1])) - SHARED - {"number"}]
+WRITES = [o for o in OPERATIONS if o[0] in ("POST", "PUT", "PATCH") and "requestBody" in o[2] and o[1][:4] != "/v1/"]
+"""Writes of our own; under /v1 a field of OpenAI's that we do not know is not always a fault."""
+
+
+def _named(operations: list[Operation]) -> list[Any]:
+    return [pytest.param(*o, id=f"{o[0]} {o[1]}") for o in operations]
+
+
+async def _agent(client: Client) -> str:
+    agent = await client.create_agent(f"agent-{uuid7().hex[-12:]}")
+    answer = await client.post(f"/api/v1/agents/{agent['id']}:deploy")
+    assert answer.status_code == 200
+    return agent["id"]
+
+
+async def _key(client: Client) -> str:
+    return (await client.post("/api/v1/api-keys", json={"name": "theirs"})).json()["id"]
+
+
+async def _me(client: Client) -> dict[str, Any]:
+    return (await client.get("/api/v1/auth/me")).json()
+
+
+async def _user(client: Client) -> str:
+    return (await _me(client))["user"]["id"]
+
+
+async def _organization(client: Client) -> str:
+    return (await _me(client))["organization_id"]
+
+
+async def _session(client: Client) -> str:
+    answer = await client.post("/api/v1/sessions", json={"agent": await _agent(client)})
+    assert answer.status_code == 201, answer.text
+    return answer.json()["id"]
+
+
+async def _run(client: Client) -> str:
+    answer = await client.post(f"/api/v1/sessions/{await _session(client)}/messages", json={"content": "hello"})
+    assert answer.status_code in (200, 201), answer.text
+    return (await client.get("/api/v1/runs")).json()["data"][0]["id"]
+
+
+async def _model(client: Client) -> str:
+    agent = (await client.get(f"/api/v1/agents/{await _agent(client)}")).json()
+    return f"agent:{agent['name']}"
+
+
+MAKERS: dict[str, Callable[[Client], Awaitable[str]]] = {
+    "agent_id": _agent,
+    "key_id": _key,
+    "user_id": _user,
+    "organization_id": _organization,
+    "session_id": _session,
+    "run_id": _run,
+    "model": _model,
+}
+"""How an organisation gets an object of each kind that paths name."""
+
+
+async def _rows(database: Database, actor: Actor) -> dict[str, Any]:
+    """Everything that an organisation has, table by table."""
+    found: dict[str, Any] = {}
+    async with database.read(actor.organization_id) as session:
+        tables = (
+            await session.execute(
+                text(
+                    "select table_name from information_schema.columns"
+                    " where column_name = 'organization_id' and table_schema = 'public' order by 1"
+                )
+            )
+        ).scalars()
+        for table in [*tables, "organizations"]:
+            rows = await session.execute(text(f"select to_jsonb(t) - 'last_used_at' from {table} t order by 1"))  # noqa: S608 - names from the catalogue
+            found[table] = rows.scalars().all()
+    return found
+
+
+def _body(operation: dict[str, Any], app: FastAPI) -> Any:
+    """The smallest body that an operation takes, so that nothing but the id can be at fault."""
+    if "requestBody" not in operation:
+        return None
+    schema = operation["requestBody"]["content"]["application/json"]["schema"]
+    return _example(schema, app.openapi()["components"]["schemas"])
+
+
+def _example(schema: dict[str, Any], known: dict[str, Any]) -> Any:
+    if "$ref" in schema:
+        name = schema["$ref"].rpartition("/")[2]
+        return {"name": "taken-over", "model": "demo"} if name == "Agent" else _example(known[name], known)
+    if "anyOf" in schema:
+        return _example(schema["anyOf"][0], known)
+    if "enum" in schema:
+        return schema["enum"][0]
+    match schema.get("type"):
+        case "object":
+            needed = schema.get("required", [])
+            return {name: _example(schema["properties"][name], known) for name in needed}
+        case "array":
+            return []
+        case "integer" | "number":
+            return schema.get("minimum", 1)
+        case "boolean":
+            return True
+        case _:
+            return "x"
+
+
+@pytest.mark.parametrize(("method", "path", "operation"), _named(OBJECTS))
+async def test_another_organisations_object_is_not_there(
+    app: FastAPI,
+    database: Database,
+    client: Client,
+    stranger: Client,
+    method: str,
+    path: str,
+    operation: dict[str, Any],
+) -> None:
+    """Abuse 34, 37: 404 for what is another's, and not a row has changed."""
+    filled = path.replace("{number}", "1")
+    for name in set(re.findall(r"\{(\w+)\}", filled)) - SHARED:
+        filled = filled.replace(f"{{{name}}}", await MAKERS[name](stranger))
+    before = await _rows(database, stranger.actor)
+    answer = await client.request(method, filled, json=_body(operation, app))
+    assert answer.status_code == 404, answer.text
+    assert await _rows(database, stranger.actor) == before
+
+
+@pytest.mark.parametrize(("method", "path", "operation"), _named(OBJECTS))
+@pytest.mark.parametrize("kind", ["absent", "of another kind", "no id at all"])
+async def test_an_object_that_never_was_is_not_there_either(
+    app: FastAPI, client: Client, kind: str, method: str, path: str, operation: dict[str, Any]
+) -> None:
+    """What is another's cannot be told from what is not."""
+    prefixes = {"agent_id": "agt", "key_id": "key", "user_id": "usr", "organization_id": "org", "session_id": "ses"}
+    filled = path.replace("{number}", "1")
+    for name in set(re.findall(r"\{(\w+)\}", filled)) - SHARED:
+        prefix = prefixes.get(name, "run") if kind == "absent" else "xyz"
+        value = "../../etc" if kind == "no id at all" else encode(prefix, uuid7())
+        filled = filled.replace(f"{{{name}}}", value.replace("/", "%2F"))
+    answer = await client.request(method, filled, json=_body(operation, app))
+    assert answer.status_code == 404, answer.text
+
+
+@pytest.mark.parametrize(("method", "path", "operation"), _named(OPERATIONS))
+async def test_without_credentials_nothing_is_served(
+    anyone: Client, method: str, path: str, operation: dict[str, Any]
+) -> None:
+    """Abuse 1."""
+    filled = re.sub(r"\{\w+\}", "x", path)
+    body = {} if "requestBody" in operation else None
+    answer = await anyone.request(method, filled, json=body)
+    assert (answer.status_code == 401) == (path not in OPEN), answer.text
+    if path not in OPEN:
+        assert "bearer" in answer.headers["www-authenticate"].lower()
+
+
+def test_the_open_routes_are_few_and_known(app: FastAPI) -> None:
+    assert len(OPEN) <= 8
+    hidden = {getattr(r, "path", "") for r in app.routes if not getattr(r, "include_in_schema", True)}
+    assert hidden - OPEN == {"/mcp", "/mcp/agents/{agent_id}"}
+
+
+@pytest.mark.parametrize("path", ["/mcp", "/mcp/agents/support"])
+@pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
+async def test_without_credentials_no_tool_is_served(anyone: Client, method: str, path: str) -> None:
+    assert (await anyone.request(method, path)).status_code == 401
+
+
+@pytest.mark.parametrize(("method", "path", "operation"), _named(WRITES))
+@pytest.mark.parametrize("field", ["org_id", "organization_id", "owner_id", "id", "is_public", "created_at", "role"])
+async def test_a_body_cannot_smuggle_in_what_is_not_the_callers_to_say(
+    app: FastAPI,
+    database: Database,
+    client: Client,
+    field: str,
+    method: str,
+    path: str,
+    operation: dict[str, Any],
+) -> None:
+    """Abuse 39: an unknown field is refused by name, and nothing happens."""
+    filled = path.replace("{number}", "1").replace("{tool_id}", "calculator")
+    for name in set(re.findall(r"\{(\w+)\}", filled)):
+        filled = filled.replace(f"{{{name}}}", await MAKERS[name](client))
+    before = await _rows(database, client.actor)
+    answer = await client.request(method, filled, json={**(_body(operation, app) or {}), field: "x"})
+    assert answer.status_code == 422, answer.text
+    assert f"/{field}" in {e["pointer"] for e in answer.json()["errors"]}
+    assert await _rows(database, client.actor) == before
+
+
+async def test_an_object_of_another_organisation_in_a_body_is_not_found(client: Client, stranger: Client) -> None:
+    """Abuse 35."""
+    theirs = await _agent(stranger)
+    answer = await client.post("/api/v1/sessions", json={"agent": theirs})
+    assert answer.status_code in (404, 422)
+    name = (await stranger.get(f"/api/v1/agents/{theirs}")).json()["name"]
+    calling = {"name": "boss", "model": "demo", "tools": [{"use": "agent", "config": {"agent": name}}]}
+    refused = await client.post("/api/v1/agents", json=calling)
+    assert refused.status_code == 422
+    assert refused.json()["errors"][0]["pointer"] == "/tools/0/config/agent"
+
+
+async def test_lists_show_ones_own_rows_only(client: Client, stranger: Client) -> None:
+    """Abuse 43."""
+    await _run(stranger)
+    await _key(stranger)
+    for path in ("/api/v1/agents", "/api/v1/sessions", "/api/v1/runs"):
+        assert (await client.get(path)).json()["data"] == [], path
+    assert [k["name"] for k in (await client.get("/api/v1/api-keys")).json()["data"]] == ["test"]
+    assert [u["id"] for u in (await client.get("/api/v1/users")).json()["data"]] == [await _user(client)]
+    assert [o["id"] for o in (await client.get("/api/v1/organizations")).json()["data"]] == [
+        await _organization(client)
+    ]
+
+
+async def test_a_cursor_of_another_organisation_leads_to_ones_own_rows(client: Client, stranger: Client) -> None:
+    for n in range(3):
+        await client.create_agent(f"mine-{n}")
+        await stranger.create_agent(f"theirs-{n}")
+    cursor = (await stranger.get("/api/v1/agents", params={"limit": 1})).json()["next_cursor"]
+    names = [a["name"] for a in (await client.get("/api/v1/agents", params={"cursor": cursor})).json()["data"]]
+    assert all(name.startswith("mine-") for name in names)
+
+
+def test_every_room_is_tried() -> None:
+    tried = {path for _, path, _ in OPERATIONS}
+    for room in ROOMS:
+        routes = [r for router in room.routers for r in router.routes if getattr(r, "include_in_schema", True)]
+        shown = {getattr(r, "path", "") for r in routes}
+        assert shown <= tried, room.name
