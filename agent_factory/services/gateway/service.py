@@ -1,6 +1,7 @@
 """What the doors of the gateway have in common: which agents a caller may use, and a turn of one."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Generator
+from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
@@ -10,7 +11,6 @@ from agent_factory.core.agent import AgentStatus
 from agent_factory.core.message import Message
 from agent_factory.core.model import Embedder, Embeddings, ModelSettings, ToolSpec, UnknownModel
 from agent_factory.database.models import AgentRow
-from agent_factory.database.session import ReadSession
 from agent_factory.kit import ids
 from agent_factory.kit.errors import NotFound
 from agent_factory.kit.pages import Page, read_cursor
@@ -23,6 +23,7 @@ from agent_factory.services.agents.errors import AgentNotDeployed
 from agent_factory.services.agents.service import Pinned
 from agent_factory.services.gateway.errors import ModelNotFound, NoEmbeddings
 from agent_factory.services.gateway.rules import admit, as_one, within
+from agent_factory.services.runs import service as runs
 
 _PAGE = 100
 
@@ -71,9 +72,10 @@ async def all_offers(platform: Platform, actor: Actor) -> AsyncGenerator[Offer, 
 
 async def offer(platform: Platform, actor: Actor, ref: str) -> Offer:
     """Find a deployed agent by id or name; raises `ModelNotFound`."""
-    async with platform.database.read(actor.organization_id) as session:
-        pinned = await _pin(session, actor, ref)
-        row, _ = await agents.get(session, actor, pinned.agent_id)
+    with _as_model(ref):
+        async with platform.database.read(actor.organization_id) as session:
+            pinned = await agents.pin(session, actor, ref)
+            row, _ = await agents.get(session, actor, pinned.agent_id)
     return _offer(row)
 
 
@@ -83,17 +85,17 @@ async def begin(platform: Platform, actor: Actor, ask: Ask) -> LiveRun:
     Raises `ModelNotFound`, `BadRequest` where nothing was said, and whatever
     keeps the engine from starting.
     """
-    async with platform.database.read(actor.organization_id) as session:
-        pinned = await _pin(session, actor, ask.agent)
-    history, message = _heard(pinned, ask)
-    return await platform.engine.start(
-        Start(
+
+    def start(pinned: Pinned) -> Start:
+        history, message = _heard(pinned, ask)
+        return Start(
             organization_id=actor.organization_id,
             user_id=actor.user_id,
             agent=pinned.agent,
             agents=pinned.agents,
             agent_id=pinned.agent_id,
             agent_version=pinned.version,
+            deployed=True,
             session_id=ask.session_id,
             message=message,
             history=history,
@@ -103,7 +105,9 @@ async def begin(platform: Platform, actor: Actor, ask: Ask) -> LiveRun:
             output=ask.output,
             client_tools=ask.client_tools,
         )
-    )
+
+    with _as_model(ask.agent):
+        return (await runs.begin(platform, actor, ask.agent, start)).run
 
 
 async def embed(platform: Platform, model: str, texts: list[str], dimensions: int | None) -> Embeddings:
@@ -133,9 +137,11 @@ def _heard(pinned: Pinned, ask: Ask) -> tuple[tuple[Message, ...], Message]:
     return (), as_one(history, message)
 
 
-async def _pin(session: ReadSession, actor: Actor, ref: str) -> Pinned:
+@contextmanager
+def _as_model(ref: str) -> Generator[None]:
+    """Tell of an agent that cannot be asked as of a model that is not there."""
     try:
-        return await agents.pin(session, actor, ref)
+        yield
     except AgentNotDeployed as problem:
         raise ModelNotFound(f"{problem.detail} Only deployed agents can be asked here.") from None
     except NotFound:

@@ -75,11 +75,11 @@ async def test_a_call_is_a_run_that_is_kept(served: Served, helper: str, databas
 async def test_a_client_hears_of_the_tools_that_an_agent_uses(served: Served, helper: str, mode: str) -> None:
     heard: list[str | None] = []
 
-    async def progress(_: float, __: float | None, message: str | None) -> None:
+    async def hear(progress: float, total: float | None, message: str | None) -> None:
         heard.append(message)
 
     async with connected(served, mode=mode) as client:
-        await client.call_tool("ask_helper", {"message": CALCULATE}, progress_callback=progress)
+        await client.call_tool("ask_helper", {"message": CALCULATE}, progress_callback=hear)
     assert heard == ["uses calculator"]
 
 
