@@ -14,6 +14,9 @@ MAX_DEPTH = 64
 _MOST_ERRORS = 50
 """Faults reported at once; more would only fill the answer."""
 
+_BACKTRACKS = 20_000
+"""Steps back of a pattern with look-around; without any, patterns run in linear time anyway."""
+
 Model = TypeVar("Model", bound=pydantic.BaseModel)
 
 
@@ -23,13 +26,13 @@ def pointer(path: list[str | int]) -> str:
 
 
 class Schema:
-    """A compiled schema. Patterns run in linear time; remote references are refused."""
+    """A compiled schema. Patterns run in bounded time; remote references are refused."""
 
     def __init__(self, schema: dict[str, Any], *, at: str = "") -> None:
         """Compile; a broken schema is `Invalid` at the pointer `at`."""
         try:
             self._validator = jsonschema_rs.Draft202012Validator(
-                schema, offline=True, pattern_options=jsonschema_rs.RegexOptions()
+                schema, offline=True, pattern_options=jsonschema_rs.FancyRegexOptions(backtrack_limit=_BACKTRACKS)
             )
         except (jsonschema_rs.ValidationError, ValueError) as error:
             message = str(error).splitlines()[0]
