@@ -1,6 +1,7 @@
 """Engines over the shared database, with models of the model server and tools that tests watch."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AsyncExitStack
 from typing import Any
 from uuid import UUID
 
@@ -8,6 +9,7 @@ import pytest
 
 from agent_factory.core.agent import Agent
 from agent_factory.database.session import Database
+from agent_factory.database.settings import DatabaseSettings
 from agent_factory.runtime.compile import Resources
 from agent_factory.runtime.engine import Engine, EngineSettings
 from agent_factory.runtime.models import Endpoint, Models, ModelsSettings
@@ -33,18 +35,21 @@ def resources(model_server: ModelServer, egress: Egress, tools: Tools) -> Resour
 
 
 @pytest.fixture
-async def make_engine(database: Database, resources: Resources) -> AsyncGenerator[Make, None]:
-    """Make engines that are closed after the test."""
-    made: list[Engine] = []
+async def make_engine(
+    database_url: str, resources: Resources, counting: CountingDatabase
+) -> AsyncGenerator[Make, None]:
+    """Make engines, each with its own connections as in a process of its own; closed before what they stand on."""
+    async with AsyncExitStack() as stack:
 
-    async def make(settings: EngineSettings = QUICK, over: Any = None) -> Engine:
-        engine = Engine(over or database, resources, settings)
-        made.append(engine)
-        return engine
+        async def make(settings: EngineSettings = QUICK, over: Any = None) -> Engine:
+            if over is None:
+                over = Database(database_url, DatabaseSettings())
+                stack.push_async_callback(over.close)
+            engine = Engine(over, resources, settings)
+            stack.push_async_callback(engine.close, 0)
+            return engine
 
-    yield make
-    for engine in made:
-        await engine.close(0)
+        yield make
 
 
 @pytest.fixture

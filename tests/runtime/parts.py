@@ -125,3 +125,17 @@ def calling(*names: str, say: str = "All done.", **more: Any) -> str:
 async def all_events(run: LiveRun, after: EventId | None = None) -> list[tuple[EventId, TurnEvent]]:
     """Watch a run to its end."""
     return [pair async for pair in run.events(after)]
+
+
+async def row_of(database: Database, run_id: UUID) -> Any:
+    """Read a run's row."""
+    return (await database.pool.fetch("select * from runs where id = $1", run_id))[0]
+
+
+async def said_in(database: Database, session_id: UUID) -> list[tuple[str, str]]:
+    """Read who said what in a session."""
+    rows = await database.pool.fetch(
+        "select seq, role, parts from messages where session_id = $1 order by seq", session_id
+    )
+    assert [row["seq"] for row in rows] == list(range(1, len(rows) + 1))
+    return [(row["role"], "".join(p.get("text", "") for p in json.loads(row["parts"]))) for row in rows]
