@@ -356,7 +356,7 @@ class Egress:
             raise EgressBlocked("A URL with a user or password in it is not requested; send a header instead.")
         if not self._trusts(target):
             _check_spelling(host)
-        return target.update_query(params) if params else target
+        return target.extend_query(params) if params else target
 
     async def close(self) -> None:
         """Close every connection; the client can be used again afterwards."""
