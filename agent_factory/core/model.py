@@ -38,7 +38,7 @@ class ModelSettings(pydantic.BaseModel, frozen=True, extra="forbid"):
     stop: tuple[str, ...] = ()
     seed: int | None = None
     reasoning_effort: str | None = None
-    parallel_tool_calls: bool | None = None
+    parallel_tool_calls: pydantic.StrictBool | None = None
     tool_choice: str | None = None
     extra: dict[str, Any] = {}
 

@@ -4,7 +4,7 @@ import logging
 import re
 import sys
 from collections.abc import Mapping, MutableMapping
-from typing import Any
+from typing import Any, cast
 
 import orjson
 import structlog
@@ -59,9 +59,10 @@ def _clean(value: object) -> Any:  # noqa: ANN401 - log values are of any type
     if isinstance(value, str):
         return _SECRET_VALUES.sub(_MASK, value)
     if isinstance(value, Mapping):
-        return redact(None, "", {str(k): v for k, v in value.items()})
+        members = cast("Mapping[object, Any]", value)
+        return redact(None, "", {str(name): member for name, member in members.items()})
     if isinstance(value, list | tuple):
-        return [_clean(item) for item in value]
+        return [_clean(item) for item in cast("list[Any]", value)]
     return value
 
 

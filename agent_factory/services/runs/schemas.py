@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StrictBool, StringConstraints
 
 from agent_factory.api.paging import PageOf
 from agent_factory.api.schemas import Id, Input, Moment, Output
@@ -95,7 +95,7 @@ class Send(Input):
     """The next message of a conversation; `version` tries another one than the deployed."""
 
     content: Content
-    stream: bool = False
+    stream: StrictBool = False
     version: Version | None = None
 
 
@@ -104,7 +104,7 @@ class RunCreate(Input):
 
     agent: str = Field(min_length=1, max_length=100)
     input: Content
-    stream: bool = False
+    stream: StrictBool = False
     version: Version | None = None
 
 

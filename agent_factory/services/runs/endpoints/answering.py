@@ -25,11 +25,11 @@ Wait = Annotated[
 ]
 
 DOCUMENTED: dict[int | str, dict[str, Any]] = {
-    201: {
-        "model": TurnOut,
-        "description": "The turn has ended. With `stream` or `Accept: text/event-stream`, its events instead.",
+    200: {
+        "description": "With `stream` or `Accept: text/event-stream`, the turn's events.",
         "content": {"text/event-stream": {"schema": {"type": "string"}}},
     },
+    201: {"model": TurnOut, "description": "The turn has ended."},
     202: {"model": TurnOut, "description": "The turn goes on, or waits for a decision; see `Location`."},
 }
 EVENTS: dict[int | str, dict[str, Any]] = {
