@@ -50,6 +50,8 @@ async def within(coroutine: Coroutine[Any, Any, T], seconds: float) -> T:
         raise
     finally:
         timer.cancel()
+    if task.cancelled():
+        raise RuntimeError("the code cancelled itself")  # which must not look like a cancellation of the caller
     if task.done():
         return task.result()
     await _stop(task)

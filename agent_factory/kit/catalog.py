@@ -2,10 +2,10 @@
 
 import importlib
 import pkgutil
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Generic, TypeVar
 
-from agent_factory.kit.errors import NotFound
+from agent_factory.kit.errors import NotFound, Unavailable
 
 P = TypeVar("P")
 
@@ -37,7 +37,16 @@ class Catalog(Generic[P]):
             if name in self._modules:
                 self._loaded[name] = importlib.import_module(self._modules[name]).plugin
             elif name in self._entry_points:
-                self._loaded[name] = self._entry_points[name].load()
+                self._loaded[name] = self._load(self._entry_points[name])
             else:
                 raise NotFound(f"There is no {name!r} in {self._package}; known are: {', '.join(self.names())}.")
         return self._loaded[name]
+
+    def _load(self, entry_point: EntryPoint) -> P:
+        try:
+            return entry_point.load()
+        except Exception as error:  # a third party's module may fail in any way while it is imported
+            package = entry_point.dist.name if entry_point.dist else entry_point.value
+            raise Unavailable(
+                f"{entry_point.name!r} of the package {package} cannot be loaded: {type(error).__name__}: {error}"
+            ) from error

@@ -1,7 +1,8 @@
 """A real MCP server, written with the official SDK: `python mcp_server.py stdio` or `python mcp_server.py http`.
 
 Over HTTP it listens on a free loopback port and prints it first. `--changed`
-makes it describe one of its tools otherwise.
+makes it describe one of its tools otherwise, `--calm` leaves out those that
+hang or end the server.
 """
 
 import asyncio
@@ -12,7 +13,7 @@ import uvicorn
 from mcp.server.mcpserver import MCPServer
 
 
-def make(*, changed: bool) -> MCPServer:
+def make(*, changed: bool, calm: bool) -> MCPServer:
     server = MCPServer("double")
 
     @server.tool(
@@ -44,12 +45,15 @@ def make(*, changed: bool) -> MCPServer:
 
     @server.tool(description="Give the variables of the environment.")
     def environment() -> list[str]:
-        return sorted(os.environ)
+        return sorted(os.environ)  # noqa: TID251 - what a server gets of it is tested
 
     @server.tool(description="Tell the process id.")
     def pid() -> int:
         return os.getpid()
 
+    if calm:
+        server.remove_tool("hang")
+        server.remove_tool("crash")
     return server
 
 
@@ -57,14 +61,14 @@ async def _http(server: MCPServer) -> None:
     app = server.streamable_http_app(json_response=False)
     running = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error"))
     serving = asyncio.create_task(running.serve())
-    while not running.started:
-        await asyncio.sleep(0.01)  # uvicorn tells nobody when it listens
+    while not running.started:  # noqa: ASYNC110 - uvicorn tells nobody when it listens
+        await asyncio.sleep(0.01)
     print(running.servers[0].sockets[0].getsockname()[1], flush=True)  # noqa: T201 - the port, for whoever started this
     await serving
 
 
 if __name__ == "__main__":
-    made = make(changed="--changed" in sys.argv)
+    made = make(changed="--changed" in sys.argv, calm="--calm" in sys.argv)
     if sys.argv[1] == "stdio":
         made.run("stdio")
     else:
