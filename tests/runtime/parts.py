@@ -1,4 +1,4 @@
-"""What tests of the engine are made of: engines over real parts, tools that are watched, statements that are counted."""
+"""What tests of the engine are made of: tools that are watched, statements that are counted, questions to ask."""
 
 import asyncio
 import json
@@ -7,10 +7,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import UUID
 
-from agent_factory.core.agent import Agent
+from agent_factory.core.agent import Agent, ToolUse
 from agent_factory.core.event import TurnEvent
 from agent_factory.core.message import user
-from agent_factory.core.tool import Tool, ToolContext, ToolFactory
+from agent_factory.core.tool import Tool, ToolFactory
 from agent_factory.database.pool import Pool
 from agent_factory.database.session import Database
 from agent_factory.kit.catalog import Catalog
@@ -34,9 +34,7 @@ class _Factory:
         self.description = tool.description
         self._tool = tool
 
-    async def build(
-        self, config: dict[str, Any], name: str | None = None, context: ToolContext | None = None
-    ) -> list[Tool]:
+    async def build(self, *_: object, **_of_the_protocol: object) -> list[Tool]:
         return [self._tool]
 
 
@@ -59,9 +57,12 @@ class Tools(Catalog[ToolFactory]):
                 await self.gate.wait()
             return f"{name} done"
 
-        schema = {"type": "object", "properties": {}}
-        self._loaded[name] = _Factory(Tool(name, f"Does {name}.", schema, answer, pure=pure))
-        self._modules[name] = name
+        self.put(Tool(name, f"Does {name}.", {"type": "object", "properties": {}}, answer, pure=pure))
+
+    def put(self, tool: Tool) -> None:
+        """Add a tool."""
+        self._loaded[tool.name] = _Factory(tool)
+        self._modules[tool.name] = tool.name
 
 
 class CountingPool(Pool):
@@ -110,6 +111,11 @@ async def new_session(database: Database, actor: Actor) -> UUID:
 def asking(actor: Actor, agent: Agent, text: str, **more: Any) -> Start:
     """Make a turn of an organisation's agent."""
     return Start(organization_id=actor.organization_id, agent=agent, message=user(text), **more)
+
+
+def worker(*tools: str) -> Agent:
+    """Make an agent over the model server with some tools."""
+    return Agent(name="worker", model="double:echo", tools=tuple(ToolUse(use=name) for name in tools))
 
 
 def directive(**fields: Any) -> str:

@@ -28,6 +28,7 @@ from tests.runtime.parts import (
     new_session,
     row_of,
     said_in,
+    worker,
 )
 
 
@@ -140,7 +141,7 @@ async def test_every_step_of_a_tool_turn_is_recorded_in_order(
     """S98: each step has its output, duration, error flag."""
     tools.add("look")
     tools.add("act")
-    agent = Agent(name="worker", model="double:echo", tools=("look", "act"))
+    agent = worker("look", "act")
     run = await engine.start(asking(actor, agent, calling("look", "act"), session_id=session_id))
     end = await run.wait()
     assert isinstance(end, TurnCompleted)
@@ -168,11 +169,11 @@ async def test_a_model_that_is_down_fails_the_run_with_a_typed_error(
 
 @pytest.mark.parametrize("elsewhere", [False, True])
 async def test_a_cancelled_turn_leaves_a_valid_history(
-    make_engine: Make, database: Database, actor: Actor, tools: Tools, session_id: UUID, elsewhere: bool
+    *, make_engine: Make, database: Database, actor: Actor, tools: Tools, session_id: UUID, elsewhere: bool
 ) -> None:
     """The call that was under way has a result that says so, wherever the cancelling process is."""
     tools.add("slow", held=True)
-    agent = Agent(name="worker", model="double:echo", tools=("slow",))
+    agent = worker("slow")
     here, there = await make_engine(), await make_engine()
     reaping = [asyncio.create_task(engine.reap_forever()) for engine in (here, there)]
     try:
@@ -210,7 +211,7 @@ async def test_an_ended_run_cannot_be_cancelled_but_a_cancelled_one_again(
 
 @pytest.mark.parametrize("approve", [True, False])
 async def test_a_run_waits_for_a_person_and_goes_on_in_any_process(
-    make_engine: Make, database: Database, actor: Actor, tools: Tools, session_id: UUID, approve: bool
+    *, make_engine: Make, database: Database, actor: Actor, tools: Tools, session_id: UUID, approve: bool
 ) -> None:
     tools.add("pay")
     agent = Agent(name="cashier", model="double:echo", tools=(ToolUse(use="pay", permission="ask"),))
@@ -329,7 +330,7 @@ async def test_a_deleted_session_gains_nothing_from_a_turn_that_ends_later(
 
 async def test_events_come_in_order_with_facts_and_deltas(engine: Engine, actor: Actor, tools: Tools) -> None:
     tools.add("look")
-    agent = Agent(name="worker", model="double:echo", tools=("look",))
+    agent = worker("look")
     run = await engine.start(asking(actor, agent, calling("look", say="one two three")))
     seen = await all_events(run)
     ids = [at for at, _ in seen]
