@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from agent_factory.cli import agents, chat, doctor, keys, models, run, runs, sessions, templates, tools, up
+from agent_factory.cli.commands import Commands
 from agent_factory.cli.options import Options
-from agent_factory.cli.problems import Commands
 
 app = typer.Typer(
     name="agent-factory",

@@ -26,7 +26,7 @@ class Prepared(msgspec.Struct, frozen=True):
 
 def in_child(url: str) -> str | None:
     """Prepare the database at `url`; give the first owner's key if this made one."""
-    command = [sys.executable, "-m", "agent_factory.cli.prepare"]
+    command = [sys.executable, "-P", "-m", "agent_factory.cli.prepare"]
     child = subprocess.run(command, input=url.encode(), stdout=subprocess.PIPE, check=False)  # noqa: S603 - ourselves
     try:
         done = msgspec.json.decode(child.stdout, type=Prepared)

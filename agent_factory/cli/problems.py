@@ -1,11 +1,7 @@
 """Errors at the terminal: one clear line, and the exit code that says what kind it was."""
 
-import traceback
 from collections.abc import Mapping
 from typing import Any, ClassVar
-
-import typer
-from typer.core import TyperGroup
 
 from agent_factory.kit.errors import FieldError, Kind, Problem
 
@@ -51,18 +47,3 @@ def lines(problem: Problem) -> list[str]:
     if len(problem.errors) > _SHOWN:
         out.append(f"  and {len(problem.errors) - _SHOWN} more")
     return out
-
-
-class Commands(TyperGroup):
-    """A group whose commands may raise `Problem`."""
-
-    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - click's own signature
-        """Run the chosen command and turn what it raises into one line and an exit code."""
-        try:
-            return super().invoke(ctx)
-        except Problem as problem:
-            if ctx.params.get("debug"):
-                typer.echo(traceback.format_exc(), err=True)
-            for line in lines(problem):
-                typer.echo(line, err=True)
-            raise typer.Exit(exit_code(problem)) from problem

@@ -101,6 +101,9 @@ def serve_uvicorn(load: Load, host: str, port: int, *, ready: Callable[[], None]
     """Serve in this one process, until SIGTERM or SIGINT."""
     import uvicorn
 
+    for sign in (signal.SIGTERM, signal.SIGINT):
+        # uvicorn sends itself the signal again once it has stopped, and there is more to stop than it
+        signal.signal(sign, _ignored)
     stopped = threading.Event()
     _watch(host, port, ready, stopped)
     try:
@@ -109,6 +112,10 @@ def serve_uvicorn(load: Load, host: str, port: int, *, ready: Callable[[], None]
         )
     finally:
         stopped.set()
+
+
+def _ignored(_sign: int, _frame: object) -> None:
+    """Do nothing about a signal; unlike `SIG_IGN`, children do not inherit that."""
 
 
 def _watch(host: str, port: int, ready: Callable[[], None], stopped: threading.Event) -> None:

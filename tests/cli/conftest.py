@@ -1,32 +1,34 @@
 """Commands as a person runs them: the installed script, in a clean environment."""
 
+import re
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 
 import pytest
 
 SCRIPT = Path(sys.executable).parent / "agent-factory"
+EXAMPLES = Path(__file__).parents[2] / "examples"
+SUPPORT = str(EXAMPLES / "support.yaml")
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
-@pytest.fixture
-def environment(tmp_path: Path) -> dict[str, str]:
-    """Variables for a command: no model, no server, a home of its own."""
+def clean_environment(folder: Path) -> dict[str, str]:
+    """Give variables for a command: no model, no server, a home of its own."""
     return {
         "PATH": f"{SCRIPT.parent}:/usr/bin:/bin",
-        "HOME": str(tmp_path / "home"),
-        "AF_HOME": str(tmp_path / "state"),
+        "HOME": str(folder / "home"),
+        "AF_HOME": str(folder / "state"),
         # no Ollama of this machine takes part
         "AF_MODELS__OLLAMA_URL": "http://127.0.0.1:9",
+        "AF_LOGGING__REQUESTS": "false",
         "LC_ALL": "C.UTF-8",
     }
 
 
-@pytest.fixture
-def command(environment: dict[str, str], tmp_path: Path) -> Command:
-    """Run `agent-factory` to its end, stdin closed unless given."""
+def command_in(environment: Mapping[str, str], folder: Path) -> Command:
+    """Make what runs `agent-factory` to its end, stdin closed unless given."""
 
     def run(
         *arguments: str, stdin: str = "", cwd: Path | None = None, env: Mapping[str, str] | None = None
@@ -37,9 +39,76 @@ def command(environment: dict[str, str], tmp_path: Path) -> Command:
             capture_output=True,
             text=True,
             env={**environment, **(env or {})},
-            cwd=cwd or tmp_path,
+            cwd=cwd or folder,
             check=False,
             timeout=50,
         )
 
     return run
+
+
+class Up:
+    """A running `agent-factory up` on a free port; `told` is what it printed until it was ready."""
+
+    def __init__(self, environment: Mapping[str, str], *arguments: str) -> None:
+        self.process = subprocess.Popen(
+            [SCRIPT, "up", "--port", "0", *arguments], env=environment, stdout=subprocess.PIPE, text=True
+        )
+        self.told = ""
+        self.url = ""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.told += line
+            found = re.search(r"ready at (http://\S+)", line)
+            if found:
+                self.url = found[1]
+                return
+        pytest.fail(f"the server did not get ready:\n{self.told}")
+
+    def stop(self) -> int:
+        """Ask it to stop, wait, and give its exit code; what it printed meanwhile joins `told`."""
+        self.process.terminate()
+        self.told += self.process.communicate(timeout=40)[0]
+        return self.process.returncode
+
+    def kill(self) -> None:
+        """End it without a chance to clean up."""
+        self.process.kill()
+        self.process.communicate(timeout=40)
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """Variables for a command of this test."""
+    return clean_environment(tmp_path)
+
+
+@pytest.fixture
+def command(environment: dict[str, str], tmp_path: Path) -> Command:
+    """Run `agent-factory` to its end in this test's environment."""
+    return command_in(environment, tmp_path)
+
+
+@pytest.fixture
+def up(environment: dict[str, str]) -> Generator[Callable[..., Up], None, None]:
+    """Start servers on this test's state folder; whatever still runs is killed in the end."""
+    started: list[Up] = []
+
+    def start(*arguments: str, env: Mapping[str, str] | None = None) -> Up:
+        started.append(Up({**environment, **(env or {})}, *arguments))
+        return started[-1]
+
+    yield start
+    for server in started:
+        if server.process.poll() is None:
+            server.kill()
+
+
+@pytest.fixture(scope="module")
+def server_command(tmp_path_factory: pytest.TempPathFactory) -> Generator[Command, None, None]:
+    """Run `agent-factory` beside one running server, shared by the tests of a file."""
+    folder = tmp_path_factory.mktemp("server")
+    environment = clean_environment(folder)
+    server = Up(environment)
+    yield command_in(environment, folder)
+    assert server.stop() == 0

@@ -3,7 +3,8 @@
 import typer
 from typer.testing import CliRunner
 
-from agent_factory.cli.problems import Commands, Told, exit_code, lines
+from agent_factory.cli.commands import Commands
+from agent_factory.cli.problems import Told, exit_code, lines
 from agent_factory.kit.errors import FieldError, Invalid, Kind, Problem
 
 
