@@ -52,3 +52,24 @@ class NoEmbeddings(BadRequest):
 
     code = "no_embeddings"
     title = "The model has no embeddings"
+
+
+class PreviousNotFound(BadRequest):
+    """A response to continue from that is not stored, or not the caller's."""
+
+    code = "previous_response_not_found"
+    title = "There is no such previous response"
+
+
+class ConversationNotFound(BadRequest):
+    """A conversation that does not exist, or is not the caller's."""
+
+    code = "conversation_not_found"
+    title = "There is no such conversation"
+
+
+class ResultsMissing(BadRequest):
+    """A conversation whose last turn waits for the results of the caller's tools."""
+
+    code = "tool_results_missing"
+    title = "The conversation waits for results of tools"

@@ -29,36 +29,65 @@ def model_id(name: str) -> str:
     return PREFIX + name
 
 
-def admit(messages: Sequence[Message], client_tools: Collection[str] = ()) -> tuple[tuple[Message, ...], Message]:
-    """Split what a caller sent into history and input, trusting none of it.
+class Heard(msgspec.Struct, frozen=True):
+    """What an agent is to hear: what was said before, and what it has to answer."""
+
+    history: tuple[Message, ...]
+    message: Message
+
+
+def hear(
+    said: Sequence[Message],
+    *,
+    client_tools: Collection[str] = (),
+    before: tuple[Message, ...] = (),
+    whole: bool = False,
+) -> Heard:
+    """Make history and input of what a caller sent, trusting none of it; `before` is what we have kept ourselves.
 
     System messages become context on the user's side. Calls of tools and their
     results stay what they are only for the caller's own tools, and only in
     whole pairs; all others become words. The input is the last message: a
-    user's, or the results of the caller's own tools.
+    user's, or the results of the caller's own tools. With `whole` all that was
+    sent becomes one input.
     """
-    known = _whole_calls(messages, client_tools)
+    known = {} if whole else _whole_calls(said, client_tools, open_calls(before))
     # A note behind the question belongs before it.
-    last = max((index for index, message in enumerate(messages) if message.role != "system"), default=-1)
-    ordered = [*messages[:last], *messages[last + 1 :], messages[last]] if messages else []
+    last = max((index for index, message in enumerate(said) if message.role != "system"), default=-1)
+    ordered = [*said[:last], *said[last + 1 :], said[last]] if said else []
     joined = _joined([_admitted(message, known) for message in ordered])
     if last < 0 or not joined or joined[-1].role not in ("user", "tool") or ordered[-1].role == "assistant":
         raise BadRequest(
             "The last message has to be the user's, or the result of one of your own tools.", "messages", "no input"
         )
-    return tuple(joined[:-1]), joined[-1]
+    if before and open_calls(before):
+        before = (*before[:-1], _admitted(before[-1], known))
+    if whole:
+        return Heard(before, _as_one(joined))
+    return Heard((*before, *joined[:-1]), joined[-1])
 
 
-def as_one(history: Iterable[Message], message: Message) -> Message:
-    """Fold a history that cannot be kept apart into the input, so that a stored conversation stays the truth."""
+def open_calls(messages: Sequence[Message]) -> dict[str, str]:
+    """Map the calls that wait for their results, the last thing that an agent said, to the tools' names."""
+    return {call.id: call.name for call in messages[-1].tool_calls} if messages else {}
+
+
+def plain(said: Iterable[Message]) -> bool:
+    """Tell whether a caller sent nothing but context and a question."""
+    return all(message.role in ("system", "user") for message in said)
+
+
+def _as_one(messages: Sequence[Message]) -> Message:
+    """Fold messages into one of the user's, the last one at the end."""
+    if len(messages) == 1:
+        return messages[0]
     parts: list[Part] = []
-    for said in history:
-        if said.role == "user":
-            parts += [*said.parts, Text("\n\n")]
+    for said in messages[:-1]:
+        if said.role == "assistant":
+            parts.append(Text(f"The assistant said earlier:\n{said.text}\n\n"))
         else:
-            words = said.text or "\n".join(p.content for p in said.parts if isinstance(p, ToolResult))
-            parts.append(Text(f"The assistant said earlier:\n{words}\n\n"))
-    return Message(message.role, (*parts, *message.parts)) if parts else message
+            parts += [*said.parts, Text("\n\n")]
+    return Message("user", (*parts, *messages[-1].parts))
 
 
 def within(agent: ModelSettings, asked: ModelSettings) -> ModelSettings:
@@ -68,9 +97,11 @@ def within(agent: ModelSettings, asked: ModelSettings) -> ModelSettings:
     return asked.model_copy(update={"max_tokens": agent.max_tokens})
 
 
-def _whole_calls(messages: Sequence[Message], client_tools: Collection[str]) -> dict[str, str]:
+def _whole_calls(
+    messages: Sequence[Message], client_tools: Collection[str], open_before: dict[str, str]
+) -> dict[str, str]:
     """Map the calls of the caller's own tools that have exactly one result, after them, to the tools' names."""
-    asked: dict[str, str] = {}
+    asked = dict(open_before)
     answers: dict[str, int] = {}
     for message in messages:
         for part in message.parts:

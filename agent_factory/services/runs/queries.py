@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, func, null, select, update
 
 from agent_factory.database.base import owned_by
 from agent_factory.database.models import MessageRow, RunRow, RunStatus, RunStepRow, SessionRow
@@ -146,3 +146,33 @@ async def costs(session: ReadSession, actor: Actor, run_id: UUID) -> Sequence[tu
         .order_by(RunStepRow.name)
     )
     return [(row[0], row[1], int(row[2]), int(row[3]), row[4]) for row in await session.execute(query)]
+
+
+async def last_messages(session: ReadSession, actor: Actor, session_id: UUID, run_id: UUID) -> tuple[int, int]:
+    """Give the numbers of a run's last message and of the session's; 0 where there is none."""
+    query = select(
+        func.coalesce(func.max(MessageRow.seq).filter(MessageRow.run_id == run_id), 0),
+        func.coalesce(func.max(MessageRow.seq), 0),
+    ).where(MessageRow.organization_id == actor.organization_id, MessageRow.session_id == session_id)
+    row = (await session.execute(query)).one()
+    return row[0], row[1]
+
+
+async def forget_run(session: Session, actor: Actor, run_id: UUID) -> None:
+    """Erase a run's input, steps and output; that it was, and what it cost, stays."""
+    await session.execute(
+        delete(RunStepRow).where(RunStepRow.organization_id == actor.organization_id, RunStepRow.run_id == run_id)
+    )
+    await session.execute(
+        update(RunRow)
+        .where(RunRow.organization_id == actor.organization_id, RunRow.id == run_id)
+        .values(input=null(), output=null(), error=null())
+    )
+
+
+async def remembered(session: ReadSession, actor: Actor, session_id: UUID) -> bool:
+    """Tell whether a session has a run that is not erased."""
+    query = select(RunRow.id).where(
+        RunRow.organization_id == actor.organization_id, RunRow.session_id == session_id, RunRow.input.is_not(None)
+    )
+    return await session.scalar(query.limit(1)) is not None

@@ -9,6 +9,7 @@ from agent_factory.kit.clock import now
 from agent_factory.services.gateway.schemas.responses import (
     Frame,
     call_item,
+    completed,
     item_id,
     message_item,
     text_part,
@@ -119,13 +120,9 @@ class ResponseStream:
                 out += self._event("response.function_call_arguments.done", **place, **done)
                 out += self._event("response.output_item.done", output_index=index, item=item)
         cut = end.finish == "length"
-        response = self._frame.response(
-            "incomplete" if cut else "completed",
-            output=self._done,
-            usage=end.usage,
-            incomplete="max_output_tokens" if cut else None,
-            completed=int(now().timestamp()),
-        )
+        response = completed(self._frame, end, int(now().timestamp()))
+        # What was streamed is what was said; the items of the end differ only where a replay streamed nothing.
+        response["output"] = self._done
         return out + self._event("response.incomplete" if cut else "response.completed", response=response)
 
     def _event(self, kind: str, **members: Any) -> bytes:  # noqa: ANN401 - whatever the event carries

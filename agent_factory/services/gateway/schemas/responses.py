@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from agent_factory.core.event import TurnCompleted
 from agent_factory.core.message import Message, Text, ToolCall, ToolResult
 from agent_factory.core.model import ModelSettings, ToolSpec, Usage
 from agent_factory.services.gateway.errors import BadRequest, Unsupported
@@ -19,6 +20,11 @@ from agent_factory.services.gateway.schemas.wire import (
     settings,
     usable,
 )
+
+Metadata = Annotated[
+    dict[Annotated[str, msgspec.Meta(max_length=64)], Annotated[str, msgspec.Meta(max_length=512)]],
+    msgspec.Meta(max_length=16),
+]
 
 Status = Literal["queued", "in_progress", "completed", "failed", "cancelled", "incomplete"]
 
@@ -128,7 +134,7 @@ class ResponseRequest(msgspec.Struct):
     tool_choice: str | Choice | None = None
     parallel_tool_calls: bool | None = None
     prompt: Any = None
-    metadata: dict[str, str] | None = None
+    metadata: Metadata | None = None
     user: str | None = None
 
     def check(self) -> None:
@@ -252,6 +258,18 @@ class Frame(msgspec.Struct, frozen=True):
         if self.schema is None:
             return {"type": "text"}
         return {"type": "json_schema", "name": "answer", "schema": self.schema, "strict": True}
+
+
+def completed(frame: Frame, end: TurnCompleted, at: int | None) -> dict[str, Any]:
+    """Write a response whose turn has come to its end; `at` is when, in seconds."""
+    cut = end.finish == "length"
+    return frame.response(
+        "incomplete" if cut else "completed",
+        output=output_items(frame.id, end.messages, frozenset(tool.name for tool in frame.tools)),
+        usage=end.usage,
+        incomplete="max_output_tokens" if cut else None,
+        completed=at,
+    )
 
 
 def status_of(run_status: str) -> Status:

@@ -1,5 +1,6 @@
 """The face of the runs room."""
 
+from agent_factory.services.runs.service.keeping import forget_run, said_with
 from agent_factory.services.runs.service.reading import cost_of, get_run, list_runs, list_steps
 from agent_factory.services.runs.service.sessions import (
     create_session,
@@ -20,6 +21,7 @@ __all__ = [
     "create_session",
     "decide",
     "delete_session",
+    "forget_run",
     "get_run",
     "get_session",
     "list_messages",
@@ -29,6 +31,7 @@ __all__ = [
     "patch_session",
     "pinned",
     "run_once",
+    "said_with",
     "send",
     "watch_run",
     "watch_session",
