@@ -97,8 +97,11 @@ _connect = cast("Callable[..., Awaitable[Connection]]", asyncpg.connect)  # pyri
 _create_pool = cast("Callable[..., Awaitable[Connections]]", asyncpg.create_pool)  # pyright: ignore[reportUnknownMemberType] - untyped
 
 
-def connector(url: str, role: str | None, settings: DatabaseSettings) -> Connect:
-    """Make the function that opens a connection in a role; it raises `Unavailable` when PostgreSQL is away."""
+def connector(url: str, role: str | None, settings: DatabaseSettings, *, plan_once: bool = False) -> Connect:
+    """Make the function that opens a connection in a role; it raises `Unavailable` when PostgreSQL is away.
+
+    With `plan_once`, a statement keeps its first general plan: for few, well-known statements that run all the time.
+    """
     options = {
         "application_name": "agent-factory",
         "statement_timeout": _milliseconds(settings.statement_timeout),
@@ -107,6 +110,8 @@ def connector(url: str, role: str | None, settings: DatabaseSettings) -> Connect
     }
     if role:
         options["role"] = role
+    if plan_once:
+        options["plan_cache_mode"] = "force_generic_plan"
     dsn = _of_postgres(url)
 
     async def connect(*_dsn: object, **_options: object) -> Connection:
