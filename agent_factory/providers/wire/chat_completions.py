@@ -290,10 +290,10 @@ class ChatDecoder:
             used = read_usage(document)
             if used != Usage():
                 self._usage = used
-        choices = document.get("choices")
+        choices = items(document.get("choices"))
         if not choices:
             return []
-        choice = mapping(items(choices)[0])
+        choice = mapping(choices[0])
         if choice.get("index"):  # only the first of several answers is ours
             return []
         if choice.get("finish_reason") is not None:

@@ -64,9 +64,7 @@ class Parser:
         data = self._data
         for line in lines:
             if line[:6] == b"data: ":
-                data.append(line[6:])
-                self._data_size += len(line)
-                self._check()
+                self._add(line[6:])
             elif not line:
                 if data:
                     events.append((self._name, data[0] if len(data) == 1 else b"\n".join(data)))
@@ -74,11 +72,14 @@ class Parser:
                     self._data_size = 0
                 self._name = ""
             elif line[:5] == b"data:":
-                data.append(line[5:])
-                self._data_size += len(line)
-                self._check()
+                self._add(line[5:])
             elif line == b"data":
-                data.append(b"")
+                self._add(b"")
             elif line[:6] == b"event:":
                 self._name = line[6:].removeprefix(b" ").decode("utf-8", "replace")
         return events
+
+    def _add(self, value: bytes) -> None:
+        self._data.append(value)
+        self._data_size += len(value) + 1
+        self._check()
