@@ -9,7 +9,7 @@ from uuid import UUID
 
 from agent_factory.core.agent import Agent, ToolUse
 from agent_factory.core.event import TurnEvent
-from agent_factory.core.message import user
+from agent_factory.core.message import Message, user
 from agent_factory.core.tool import Tool, ToolFactory
 from agent_factory.database.pool import Pool
 from agent_factory.database.session import Database
@@ -111,6 +111,11 @@ async def new_session(database: Database, actor: Actor) -> UUID:
 def asking(actor: Actor, agent: Agent, text: str, **more: Any) -> Start:
     """Make a turn of an organisation's agent."""
     return Start(organization_id=actor.organization_id, agent=agent, message=user(text), **more)
+
+
+def message(text: str) -> Message:
+    """Make a message."""
+    return user(text)
 
 
 def worker(*tools: str) -> Agent:

@@ -24,7 +24,7 @@ VALUES = (
     "030 1234567",
     "4111 1111 1111 1111",
     "4111111111111111",
-    "4 1 1 1-1 1 1 1-1 1 1 1-1 1 1 1",
+    "4111 111 111 111 111 110",
     "+4 (12345) 9 (12345) 3 (12345) 0 (1234) 1 (23) 4 (5) 6",
     "DE89 3704 0044 0532 0130 00",
     "gb29nwbk60161331926819",
@@ -157,6 +157,15 @@ def test_each_finder_keeps_back_as_much_as_it_says(finder: Finder, text: str, pl
         assert "".join([*(scanner.feed(piece) for piece in pieces), scanner.feed("", last=True)]) == whole
 
 
+@pytest.mark.parametrize("finder", FINDERS, ids=lambda f: f"{f.label}-{f.longest}")
+def test_each_finder_finds_its_values_character_by_character(finder: Finder) -> None:
+    armed = (Armed("rule", "redact", finder),)
+    for value in VALUES:
+        scanner = Scanner(armed)
+        pieces = [scanner.feed(c) for c in f"{value} and more"]
+        assert "".join([*pieces, scanner.feed("", last=True)]) == Scanner(armed).feed(f"{value} and more", last=True)
+
+
 @settings(max_examples=300, deadline=None)
 @given(texts)
 def test_one_character_at_a_time_gives_the_result_of_the_whole_text(text: str) -> None:
@@ -245,6 +254,17 @@ def test_a_private_key_that_never_ends_is_swallowed_up_to_its_limit() -> None:
     out = "".join(stream(REDACTING, pieces))
     assert out == now(REDACTING.output(text)).text
     assert out == "[private key removed]" + "A" * (20_000 - 16_384)
+
+
+def test_overlapping_keys_are_taken_out_as_one_however_long_they_get() -> None:
+    assert now(REDACTING.output("sk-" * 5_000 + " end")).text == "[key removed] end"
+
+
+def test_a_second_private_key_after_an_endless_one_is_found_on_its_own() -> None:
+    whole = "-----BEGIN PRIVATE KEY-----abc-----END PRIVATE KEY-----"
+    text = "-----BEGIN PRIVATE KEY-----" + "A" * 16_384 + "\nfree\n" + whole + "\nfree"
+    assert now(REDACTING.output(text)).text == "[private key removed]\nfree\n[private key removed]\nfree"
+    assert "".join(stream(REDACTING, list(text))) == now(REDACTING.output(text)).text
 
 
 async def test_a_judge_sees_the_redacted_text_once_when_the_stream_is_over() -> None:
