@@ -86,11 +86,11 @@ def read_block(provider: str, block: dict[str, Any]) -> Part | None:
         words = text(block.get("text"))
         return Text(words) if words else None
     if kind == "tool_use":
-        arguments = block.get("input")
+        arguments = arguments_text(block.get("input"))
         return ToolCall(
             text(block.get("id")) or new_call_id(),
             text(block.get("name")),
-            arguments_text(arguments).strip() or "{}",
+            arguments if arguments.strip() else "{}",
         )
     if kind in ("thinking", "redacted_thinking"):
         return Reasoning(text(block.get("thinking")), provider, raw(block))

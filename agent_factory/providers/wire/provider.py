@@ -36,7 +36,11 @@ class Decoder(Protocol):
     done: bool
 
     def feed(self, chunk: bytes) -> list[ModelEvent]:
-        """Take more bytes; a `Done` is the last event of all."""
+        """Take more bytes; a `Done` is the last event of all.
+
+        Events that came in the same bytes as an error are dropped with it:
+        nothing of them was shown, so the call may still be made again.
+        """
         ...
 
     def finish(self) -> list[ModelEvent]:
