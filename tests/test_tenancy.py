@@ -87,6 +87,12 @@ async def _model(client: Client) -> str:
     return f"agent:{agent['name']}"
 
 
+async def _response(client: Client) -> str:
+    answer = await client.post("/v1/responses", json={"model": await _model(client), "input": "hello"})
+    assert answer.status_code == 200, answer.text
+    return answer.json()["id"]
+
+
 MAKERS: dict[str, Callable[[Client], Awaitable[str]]] = {
     "agent_id": _agent,
     "key_id": _key,
@@ -95,6 +101,7 @@ MAKERS: dict[str, Callable[[Client], Awaitable[str]]] = {
     "session_id": _session,
     "run_id": _run,
     "model": _model,
+    "response_id": _response,
 }
 """How an organisation gets an object of each kind that paths name."""
 

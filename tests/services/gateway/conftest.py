@@ -1,13 +1,8 @@
 """The whole product in a process of its own, with agents to talk to."""
 
-import asyncio
 import io
 import json
-import os
-import socket
-import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -15,13 +10,10 @@ import pytest
 from agents import set_tracing_disabled
 from openai import AsyncOpenAI, OpenAI
 
-from agent_factory.database.models import UserRow
 from agent_factory.database.session import Database
 from agent_factory.security.auth import Actor
-from agent_factory.services.auth import service as auth
 from tests.doubles.fixtures import ModelServer
-
-ROOT = Path(__file__).resolve().parents[3]
+from tests.serving import key_for, served
 
 
 class Served:
@@ -67,39 +59,15 @@ async def server_root(
     database_url: str, model_server: ModelServer, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncGenerator[str, None]:
     """The address of a real server over the embedded PostgreSQL and the model double."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     environment = {
-        "PATH": os.environ["PATH"],  # noqa: TID251 - a child needs to find its interpreter
         "HOME": str(tmp_path_factory.mktemp("home")),
         "AF_DATABASE__URL": database_url,
         "AF_MODELS__ENDPOINTS": json.dumps({"double": {"url": model_server.url}}),
         "AF_MODELS__OLLAMA_URL": "http://127.0.0.1:1",
+        "AF_LOGGING__REQUESTS": "false",
     }
-    command = [sys.executable, "-m", "granian", "--interface", "asgi", "--factory", "agent_factory.server:app"]
-    command += ["--host", "127.0.0.1", "--port", str(port), "--log-level", "warning"]
-    process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, env=environment)
-    root = f"http://127.0.0.1:{port}"
-    try:
-        await _ready(root, process)
+    async with served(environment) as root:
         yield root
-    finally:
-        if process.returncode is None:
-            process.terminate()
-        await asyncio.wait_for(process.wait(), 20)
-
-
-async def _ready(root: str, process: asyncio.subprocess.Process) -> None:
-    async with asyncio.timeout(30), aiohttp.ClientSession() as session:
-        while True:
-            assert process.returncode is None, "the server stopped by itself"
-            try:
-                async with session.get(f"{root}/health") as answer:
-                    if answer.status == 200:
-                        return
-            except aiohttp.ClientConnectionError:
-                await asyncio.sleep(0.05)  # nothing tells when a port begins to answer
 
 
 @pytest.fixture(scope="session")
@@ -107,16 +75,13 @@ def serve(server_root: str, database: Database) -> Callable[[Actor], Awaitable[S
     """Give an organisation a key for the server."""
 
     async def make(actor: Actor) -> Served:
-        async with database.write(actor.organization_id) as session:
-            user = await session.get_one(UserRow, actor.user_id)
-            issued = await auth.issue_key(session, user, name="test")
-        return Served(server_root, issued.secret, actor)
+        return Served(server_root, await key_for(database, actor), actor)
 
     return make
 
 
-@pytest.fixture
-async def served(serve: Callable[[Actor], Awaitable[Served]], actor: Actor) -> Served:
+@pytest.fixture(name="served")
+async def _served(serve: Callable[[Actor], Awaitable[Served]], actor: Actor) -> Served:
     """The server, for a fresh organisation."""
     return await serve(actor)
 
