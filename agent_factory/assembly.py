@@ -112,7 +112,7 @@ async def open_platform(settings: Settings) -> AsyncGenerator[Platform, None]:
             tools=Catalog[ToolFactory]("agent_factory.tools"),
             doors=doors(settings.tools, egress, settings.tools.workspace or settings.database.data_dir / "files"),
         )
-        engine = Engine(database, resources)
+        engine = Engine(database, resources, settings.engine)
         stack.push_async_callback(engine.close)
         stack.push_async_callback(_stop, asyncio.create_task(engine.reap_forever(), name="reaper"))
         yield Platform(database=database, engine=engine, resources=resources)

@@ -22,7 +22,7 @@ from agent_factory.database.settings import DatabaseSettings
 from agent_factory.kit.errors import Invalid
 from agent_factory.monitoring.settings import LoggingSettings
 from agent_factory.runtime.models import ModelsSettings
-from agent_factory.runtime.settings import ToolsSettings
+from agent_factory.runtime.settings import EngineSettings, ToolsSettings
 from agent_factory.security.egress import EgressSettings
 
 _PREFIX = "AF_"
@@ -56,6 +56,7 @@ class Settings(BaseSettings):
     logging: LoggingSettings = LoggingSettings()
     egress: EgressSettings = EgressSettings()
     models: ModelsSettings = ModelsSettings()
+    engine: EngineSettings = EngineSettings()
     tools: ToolsSettings = ToolsSettings()
 
     @classmethod

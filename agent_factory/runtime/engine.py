@@ -11,7 +11,6 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-import pydantic
 import structlog
 
 from agent_factory.core.agent import Agent
@@ -38,6 +37,7 @@ from agent_factory.runtime.rows import (
     whole_messages,
 )
 from agent_factory.runtime.scope import TurnContext, TurnEnd
+from agent_factory.runtime.settings import EngineSettings
 from agent_factory.runtime.settling import Activation, admitted, settlement
 from agent_factory.runtime.statements import BEAT, DECIDE, FIRST, FORGET_PROCESSES, LEAVE, REAP, RELEASE, SEIZE
 from agent_factory.runtime.turn import RunCancelled, conduct
@@ -52,24 +52,6 @@ _AT_ONCE = 20
 
 _TRIES = 3
 """How often a turn looks at its session again before it calls it busy."""
-
-
-class EngineSettings(pydantic.BaseModel):
-    """How runs survive their process; times in seconds.
-
-    A process that has not beaten for `lease` loses its runs to the others. A
-    run is worked on at most `attempts` times before it counts as failed.
-    `patience` is how long an unfinished turn waits for a database that is away.
-    `history_bytes` bounds the conversations that are kept in memory.
-    """
-
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
-
-    lease: float = pydantic.Field(default=10.0, gt=0)
-    beat: float = pydantic.Field(default=2.0, gt=0)
-    attempts: int = pydantic.Field(default=3, ge=1)
-    patience: float = pydantic.Field(default=10.0, gt=0)
-    history_bytes: int = pydantic.Field(default=64_000_000, ge=0)
 
 
 class SessionBusy(Conflict):

@@ -11,8 +11,9 @@ from agent_factory.core.agent import Agent
 from agent_factory.database.session import Database
 from agent_factory.database.settings import DatabaseSettings
 from agent_factory.runtime.compile import Resources
-from agent_factory.runtime.engine import Engine, EngineSettings
+from agent_factory.runtime.engine import Engine
 from agent_factory.runtime.models import Endpoint, Models, ModelsSettings
+from agent_factory.runtime.settings import EngineSettings
 from agent_factory.security.auth import Actor
 from agent_factory.security.egress import Egress
 from tests.doubles.fixtures import ModelServer

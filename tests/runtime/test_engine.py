@@ -11,10 +11,11 @@ from agent_factory.core.message import ToolCall, ToolResult, user
 from agent_factory.database.session import Database
 from agent_factory.kit.errors import Unavailable
 from agent_factory.kit.ids import uuid7
-from agent_factory.runtime.engine import Engine, EngineSettings, RunEnded, RunNotWaiting, SessionBusy
+from agent_factory.runtime.engine import Engine, RunEnded, RunNotWaiting, SessionBusy
 from agent_factory.runtime.history import SessionNotFound
 from agent_factory.runtime.journal import VersionMoved
 from agent_factory.runtime.rows import RunNotFound
+from agent_factory.runtime.settings import EngineSettings
 from agent_factory.security.auth import Actor
 from tests.doubles.fixtures import ModelServer
 from tests.runtime.conftest import Make

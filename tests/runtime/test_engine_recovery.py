@@ -23,8 +23,9 @@ from agent_factory.database.session import Database
 from agent_factory.database.settings import DatabaseSettings
 from agent_factory.kit.errors import Unavailable
 from agent_factory.runtime.compile import Resources
-from agent_factory.runtime.engine import Engine, EngineSettings
+from agent_factory.runtime.engine import Engine
 from agent_factory.runtime.live import LiveRun, follow
+from agent_factory.runtime.settings import EngineSettings
 from agent_factory.security.auth import Actor
 from tests.conftest import FAST
 from tests.doubles.fixtures import ROOT, ModelServer
