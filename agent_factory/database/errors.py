@@ -34,6 +34,7 @@ _LOGIN = "The database refuses the product's login; its operator has to check th
 _SETUP = "The database is not set up; its operator has to run the migrations."
 
 _BY_STATE: dict[str, tuple[type[Problem], str]] = {
+    "22000": (Invalid, _UNFIT),  # the driver's own, before it asks the server
     "22001": (Invalid, _UNFIT),
     "22003": (Invalid, _UNFIT),
     "22008": (Invalid, _UNFIT),
@@ -59,23 +60,27 @@ _BY_STATE: dict[str, tuple[type[Problem], str]] = {
 """What PostgreSQL's error codes mean for a caller; whatever is not here is a fault of ours."""
 
 _BY_CLASS: tuple[tuple[type[Exception], type[Problem], str], ...] = (
-    (asyncpg.DataError, Invalid, _UNFIT),
     (PoolTimeout, Unavailable, _BUSY),
     (TimeoutError, StatementTimeout, _SLOW),
     (OSError, ConnectionLost, _AWAY),
 )
 """The same for errors without a code; the first that fits counts."""
 
+_DRIVER = asyncpg.PostgresError | asyncpg.InterfaceError | asyncpg.InternalClientError
+
 
 def problem(error: BaseException) -> Problem | None:
     """Give the problem that an error of the driver or of SQLAlchemy means, or None for a fault of ours."""
     if isinstance(error, Problem):
         return error
-    if isinstance(error.__cause__, asyncpg.PostgresError | asyncpg.InterfaceError):
+    if isinstance(error.__cause__, _DRIVER):
         error = error.__cause__  # SQLAlchemy wraps the driver's own
     if isinstance(error, asyncpg.PostgresError):
         return _from_state(error)
-    if isinstance(error, asyncpg.InterfaceError) and not isinstance(error, asyncpg.DataError):
+    if isinstance(error, asyncpg.InternalClientError):
+        # a farewell in the middle of an exchange leaves the driver at a loss: that connection is of no use any more
+        return ConnectionLost(_AWAY, retry_after=1)
+    if isinstance(error, asyncpg.InterfaceError):
         # the driver says by words alone whether the connection is gone or we misuse it
         return ConnectionLost(_AWAY, retry_after=1) if "closed" in str(error) else None
     for kind, meant, words in _BY_CLASS:

@@ -7,6 +7,8 @@ from uuid import UUID
 
 import msgspec
 from sqlalchemy import Connection, ExceptionContext, event, text
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.orm import Session as OrmSession
 from sqlalchemy.orm import SessionTransaction
@@ -37,9 +39,8 @@ class _TenantSession(OrmSession):
 
 @event.listens_for(_TenantSession, "after_begin")
 def _see_one_organization(session: OrmSession, _transaction: SessionTransaction, connection: Connection) -> None:
-    organization_id: UUID | None = session.info.get("organization_id")
-    if organization_id is not None:
-        connection.execute(_SEE, {"organization_id": str(organization_id)})
+    # also for nobody: this first statement is what shows that a pooled connection is stale
+    connection.execute(_SEE, {"organization_id": session.info["organization_id"]})
 
 
 class Database:
@@ -56,7 +57,8 @@ class Database:
         as_app = connector(url, APP_ROLE, settings)
         as_system = connector(url, SYSTEM_ROLE, settings)
         self.url = url
-        self.pool = Pool(as_system, settings.pool_size)
+        # planning the engine's statements anew each time would cost PostgreSQL more than running them
+        self.pool = Pool(connector(url, SYSTEM_ROLE, settings, plan_once=True), settings.pool_size)
         self._listener = Listener(as_system)
         self._app = _engine(as_app, settings.pool_size, settings.pool_timeout)
         self._app_read = self._app.execution_options(postgresql_readonly=True)
@@ -114,7 +116,14 @@ def _engine(connect: Connect, size: int, timeout: float) -> AsyncEngine:
     )
 
     event.listen(engine.sync_engine, "handle_error", _translate)
+    event.listen(engine.sync_engine, "checkout", _refuse_closed)
     return engine
+
+
+def _refuse_closed(connection: DBAPIConnection, _record: object, _proxy: object) -> None:
+    """Make the pool replace a connection that is known to be closed."""
+    if connection.driver_connection.is_closed():
+        raise DisconnectionError
 
 
 def _translate(context: ExceptionContext) -> Problem | None:
@@ -131,7 +140,10 @@ def _json(value: object) -> str:
 @asynccontextmanager
 async def _transaction(engine: AsyncEngine, organization_id: UUID | None) -> AsyncGenerator[AsyncSession, None]:
     async with AsyncSession(
-        engine, sync_session_class=_TenantSession, expire_on_commit=False, info={"organization_id": organization_id}
+        engine,
+        sync_session_class=_TenantSession,
+        expire_on_commit=False,
+        info={"organization_id": (organization_id and str(organization_id)) or ""},
     ) as session:
         with translated():
             try:

@@ -43,7 +43,8 @@ def head() -> str:
 async def migrate(url: str, revision: str = "head") -> None:
     """Bring a database to a revision: `head`, a number, or `base` for an empty one.
 
-    At the head already it costs one query. Raises `Unavailable` when
+    At the head already it costs one query. A process migrates one database at
+    a time, for Alembic keeps its state in its modules. Raises `Unavailable` when
     PostgreSQL is away, `MissingRight` when the login may not make roles.
     """
     wanted = head() if revision == "head" else revision

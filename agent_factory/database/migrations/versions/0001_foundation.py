@@ -36,20 +36,20 @@ ALL = "SELECT, INSERT, UPDATE, DELETE"
 APPENDED = "SELECT, INSERT, DELETE"
 CURRENT = "nullif(current_setting('app.org_id', true), '')::uuid"
 
-# table: the column with the organisation, what requests may do, whether the engine and authentication see all rows
+# table: the column with the organisation, what requests may do, what the engine and authentication may do with all rows
 TENANT_TABLES = {
-    "organizations": ("id", "SELECT, UPDATE", True),
-    "users": ("organization_id", ALL, True),
-    "api_keys": ("organization_id", ALL, True),
-    "idempotency_keys": ("organization_id", ALL, True),
-    "agents": ("organization_id", ALL, True),
-    "agent_versions": ("organization_id", APPENDED, False),
-    "agent_templates": ("organization_id", ALL, False),
-    "sessions": ("organization_id", ALL, True),
-    "messages": ("organization_id", APPENDED, True),
-    "run_snapshots": ("organization_id", APPENDED, True),
-    "runs": ("organization_id", ALL, True),
-    "run_steps": ("organization_id", APPENDED, True),
+    "organizations": ("id", "SELECT, UPDATE", ALL),
+    "users": ("organization_id", ALL, ALL),
+    "api_keys": ("organization_id", ALL, ALL),
+    "idempotency_keys": ("organization_id", ALL, ALL),
+    "agents": ("organization_id", ALL, "SELECT"),
+    "agent_versions": ("organization_id", APPENDED, None),
+    "agent_templates": ("organization_id", ALL, None),
+    "sessions": ("organization_id", ALL, ALL),
+    "messages": ("organization_id", APPENDED, ALL),
+    "run_snapshots": ("organization_id", APPENDED, ALL),
+    "runs": ("organization_id", ALL, ALL),
+    "run_steps": ("organization_id", APPENDED, ALL),
 }
 
 IMMUTABLE = """
@@ -60,22 +60,22 @@ END $$
 """
 
 
-def wall(table: str, column: str, rights: str, seen_by_system: bool) -> None:
+def wall(table: str, column: str, rights: str, of_system: str | None) -> None:
     op.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
     op.execute(f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY")
     op.execute(f"CREATE POLICY tenant ON {table} TO af_app USING ({column} = {CURRENT})")
     op.execute(f"GRANT {rights} ON {table} TO af_app")
-    if seen_by_system:
+    if of_system:
         op.execute(f"CREATE POLICY system ON {table} TO af_system USING (true)")
-        op.execute(f"GRANT {ALL} ON {table} TO af_system")
+        op.execute(f"GRANT {of_system} ON {table} TO af_system")
 
 
 def upgrade() -> None:
     op.execute("SET LOCAL lock_timeout = '5s'")
     op.execute(ROLES)
     tables()
-    for table, (column, rights, seen_by_system) in TENANT_TABLES.items():
-        wall(table, column, rights, seen_by_system)
+    for table, (column, rights, of_system) in TENANT_TABLES.items():
+        wall(table, column, rights, of_system)
     op.execute("CREATE POLICY built_in ON agent_templates FOR SELECT TO af_app USING (organization_id IS NULL)")
     op.execute(f"GRANT {ALL} ON processes TO af_system")
     op.execute(IMMUTABLE)
