@@ -241,6 +241,10 @@ def _file_parts(path: str) -> list[str]:
 def _fault(path: str) -> str:
     if path.startswith("/"):
         return "is absolute; name a file relative to the folder"
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return "is no valid Unicode text"
     if len(path) > _MAX_PATH:
         return f"is longer than {_MAX_PATH} characters"
     if any(c < " " or c == "\x7f" for c in path):
@@ -255,7 +259,7 @@ def _name_fault(name: str) -> str:
         return "has an empty part"
     if name == "..":
         return "leads upwards"
-    if len(name.encode("utf-8", "replace")) > _MAX_NAME:
+    if len(name.encode()) > _MAX_NAME:
         return f"has a name longer than {_MAX_NAME} bytes"
     if _DEVICE.fullmatch(name) or name.startswith(_PART):
         return "has a reserved name"
