@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterable, Mapping
+from typing import Any
 
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
@@ -10,6 +11,12 @@ from starlette.types import Receive, Scope, Send
 
 HEARTBEAT = b": heartbeat\n\n"
 HEARTBEAT_SECONDS = 15.0
+EVENT_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {"id": {"type": "string"}, "event": {"type": "string"}, "data": {"type": "string"}},
+    "required": ["data"],
+}
+"""One event, as the OpenAPI document describes it."""
 _MOST_PENDING = 262_144
 """Bytes that wait for a reader before the source has to wait as well."""
 

@@ -1,5 +1,6 @@
 """What the tools of one process may reach, under the names that `ToolContext.resources` promises."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from agent_factory.security.egress import Egress
 
 
 def doors(settings: ToolsSettings, egress: Egress, workspace: Path) -> dict[str, Any]:
-    """Open what the settings allow; `workspace` is the folder of files."""
+    """Open what the settings allow; `workspace` is the folder of files, or of one such folder an organisation."""
 
     def secret(name: str) -> str:
         """Give a secret's value; one that is not set is `NotFound`."""
@@ -26,3 +27,14 @@ def doors(settings: ToolsSettings, egress: Egress, workspace: Path) -> dict[str,
         "mcp_servers": settings.mcp_servers,
         "search_urls": settings.search_urls,
     }
+
+
+def own_doors(doors: Mapping[str, Any], organization_id: str) -> dict[str, Any]:
+    """Narrow what a process may reach to what one organisation may: its files are in a folder of its own.
+
+    Without an organisation, as in a script, nothing changes.
+    """
+    own = dict(doors)
+    if organization_id and "workspace" in own:
+        own["workspace"] = own["workspace"] / organization_id
+    return own

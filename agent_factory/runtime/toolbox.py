@@ -13,6 +13,7 @@ from agent_factory.core.message import Message, ToolCall, ToolResult, user
 from agent_factory.core.tool import ToolContext, ToolDenied, ToolError
 from agent_factory.kit.errors import Problem
 from agent_factory.runtime.compile import BoundTool
+from agent_factory.runtime.doors import own_doors
 from agent_factory.runtime.scope import Scope, Waiting, decision
 
 MAX_DEPTH = 5
@@ -162,7 +163,7 @@ async def _call(scope: Scope, plan: Plan, bound: BoundTool) -> tuple[str, bool]:
     async def run_agent(name: str, message: str) -> str:
         return await _ask_agent(scope, plan.path, name, message)
 
-    doors = {**scope.compiled.resources.doors, "run_agent": run_agent}
+    doors = own_doors(scope.compiled.resources.doors, context.organization_id) | {"run_agent": run_agent}
     try:
         content = await bound.tool.call(
             plan.arguments,

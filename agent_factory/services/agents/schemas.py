@@ -23,7 +23,7 @@ class Act(Input):
 class VersionChoice(Input):
     """Which version is meant."""
 
-    version: int | None = Field(default=None, ge=1, le=2_147_483_647)
+    version: int | None = Field(default=None, ge=1, le=2_147_483_647, strict=True)
 
 
 class AgentSummary(Output):

@@ -1,15 +1,15 @@
 """Tools as a person meets them: which there are, and one call to try one."""
 
 import time
-from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from agent_factory.core.tool import Tool, ToolContext, ToolError, ToolFactory
 from agent_factory.kit.errors import FieldError, Invalid, NotFound, Problem
-from agent_factory.kit.ids import encode, uuid7
+from agent_factory.kit.ids import uuid7
 from agent_factory.runtime.compile import Resources
+from agent_factory.runtime.doors import own_doors
 from agent_factory.security.auth import Actor
 from agent_factory.services.integrations.errors import ToolNotFound
 
@@ -46,10 +46,8 @@ async def invoke(
     pick: str | None,
 ) -> Invoked:
     """Call a tool once. What the tool itself does wrong is a result; a call that cannot be made is `Invalid`."""
-    doors = _doors(resources, actor)
-    context = ToolContext(
-        organization_id=encode("org", actor.organization_id), idempotency_key=uuid7().hex, resources=doors
-    )
+    own = str(actor.organization_id)
+    context = ToolContext(organization_id=own, idempotency_key=uuid7().hex, resources=own_doors(resources.doors, own))
     chosen = _pick(await tool(resources, name).build(config, None, context), pick)
     started = time.perf_counter()
     try:
@@ -73,10 +71,3 @@ def _pick(built: list[Tool], name: str | None) -> Tool:
             return candidate
     known = ", ".join(t.name for t in built)
     raise Invalid("Say which of the tools is meant.", errors=[FieldError("/name", f"has to be one of: {known}")])
-
-
-def _doors(resources: Resources, actor: Actor) -> Mapping[str, Any]:
-    workspace = resources.doors.get("workspace")
-    if workspace is None:
-        return resources.doors
-    return {**resources.doors, "workspace": workspace / encode("org", actor.organization_id)}

@@ -13,6 +13,9 @@ from agent_factory.security.auth import Actor
 from agent_factory.services.agents import queries
 from agent_factory.services.agents.rules import called_agents
 
+_PUBLISHED = Schema(Agent.model_json_schema())
+"""What the document promises of a definition: `"3"` is no number, though a script may say so."""
+
 
 async def validate(session: ReadSession, actor: Actor, resources: Resources, definition: dict[str, Any]) -> Agent:
     """Read a definition and check all that it names; raises `Invalid`."""
@@ -22,6 +25,8 @@ async def validate(session: ReadSession, actor: Actor, resources: Resources, def
 async def checked(session: ReadSession, actor: Actor, resources: Resources, definition: dict[str, Any]) -> Agent:
     """Read a definition; unknown tools, models, agents, and bad settings of each are told together."""
     agent = parse_agent(definition)
+    if loose := _PUBLISHED.faults(definition):
+        raise Invalid(f"{len(loose)} fault(s) in the definition.", errors=loose)
     faults = [*_model(agent, resources), *_tools(agent, resources), *_guardrails(agent)]
     faults += await _agents(session, actor, agent)
     if faults:

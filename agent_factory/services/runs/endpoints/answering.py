@@ -8,7 +8,7 @@ from uuid import UUID
 import msgspec
 from fastapi import Query, Request, Response
 
-from agent_factory.api.sse import EventStream, frame
+from agent_factory.api.sse import EVENT_SCHEMA, EventStream, frame
 from agent_factory.core.event import ApprovalNeeded, TurnEvent
 from agent_factory.core.message import Media, Message, Part, Text
 from agent_factory.kit import ids
@@ -27,13 +27,13 @@ Wait = Annotated[
 DOCUMENTED: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "With `stream` or `Accept: text/event-stream`, the turn's events.",
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "content": {"text/event-stream": {"schema": EVENT_SCHEMA}},
     },
     201: {"model": TurnOut, "description": "The turn has ended."},
     202: {"model": TurnOut, "description": "The turn goes on, or waits for a decision; see `Location`."},
 }
 EVENTS: dict[int | str, dict[str, Any]] = {
-    200: {"description": "Server-sent events.", "content": {"text/event-stream": {"schema": {"type": "string"}}}}
+    200: {"description": "Server-sent events.", "content": {"text/event-stream": {"schema": EVENT_SCHEMA}}}
 }
 
 

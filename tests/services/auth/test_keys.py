@@ -1,0 +1,202 @@
+"""API keys: made once, listed without their secret, verified fast, refused soon after they are revoked."""
+
+import asyncio
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from fastapi import FastAPI
+from sqlalchemy import event, update
+
+from agent_factory.database.models import ApiKeyRow
+from agent_factory.database.session import Database
+from agent_factory.kit.clock import now, rfc3339
+from agent_factory.security.auth import Actor
+from agent_factory.services.auth import service
+from agent_factory.services.auth.errors import BadKey
+from agent_factory.services.auth.rules import key_hash, key_prefix, make_key
+from tests.serving import Client, client_of, key_for
+
+WRONG = {
+    "nothing": "",
+    "another scheme": "Basic YTpi",
+    "no secret": "Bearer ",
+    "not a key": "Bearer hello",
+    "sql in it": "Bearer af_' OR 1=1--",
+    "a key that never was": "Bearer af_000000000000_" + "a" * 43,
+    "a secret that is too short": "Bearer af_000000000000_" + "a" * 42,
+    "a vendor's key": "Bearer sk-" + "a" * 40,
+    "two words": "Bearer a b",
+    "non-ascii": "Bearer af_é",
+    "very long": "Bearer " + "a" * 100_000,
+}
+
+
+@pytest.mark.parametrize("header", WRONG.values(), ids=WRONG.keys())
+async def test_wrong_credentials_are_401_and_say_no_more(anyone: Client, header: str) -> None:
+    """Abuse 1, 11, 12."""
+    answer = await anyone.get("/api/v1/agents", headers={"Authorization": header.encode()})
+    assert answer.status_code == 401
+    assert answer.headers["www-authenticate"].startswith("Bearer")
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+async def test_two_authorization_headers_are_none(anyone: Client, client: Client) -> None:
+    headers = [("Authorization", f"Bearer {client.key}"), ("Authorization", "Bearer x")]
+    assert (await anyone.get("/api/v1/agents", headers=headers)).status_code == 401
+
+
+async def test_a_right_prefix_with_a_wrong_secret_is_refused(anyone: Client, client: Client) -> None:
+    prefix = key_prefix(client.key)
+    answer = await anyone.get("/api/v1/agents", headers={"Authorization": f"Bearer {prefix}_{'a' * 43}"})
+    assert answer.status_code == 401
+
+
+def test_keys_are_unlike_each_other_and_only_their_hash_is_kept() -> None:
+    made = [make_key() for _ in range(1000)]
+    assert len({k.secret for k in made}) == len({k.prefix for k in made}) == 1000
+    for key in made[:10]:
+        assert key_prefix(key.secret) == key.prefix
+        assert key_hash(key.secret) == key.hash
+        assert len(key.secret.rpartition(key.prefix + "_")[2]) == 43
+
+
+async def test_a_new_key_shows_its_secret_once_and_works(app: FastAPI, client: Client) -> None:
+    made = await client.post("/api/v1/api-keys", json={"name": "ci"})
+    assert made.status_code == 201
+    key = made.json()["key"]
+    assert key.startswith(made.json()["prefix"] + "_")
+    assert made.headers["location"] == f"/api/v1/api-keys/{made.json()['id']}"
+    shown = await client.get(made.headers["location"])
+    assert "key" not in shown.json()
+    assert key not in (await client.get("/api/v1/api-keys")).text
+    async with client_of(app, key) as other:
+        me = (await other.get("/api/v1/auth/me")).json()
+    assert me["key_id"] == made.json()["id"]
+    assert me["user"]["role"] == "owner"
+
+
+async def test_the_database_holds_no_secret(client: Client, database: Database) -> None:
+    """S202."""
+    key = (await client.post("/api/v1/api-keys", json={"name": "ci"})).json()["key"]
+    rows = await database.pool.fetch("select row_to_json(k)::text as text from api_keys k")
+    assert all(key.rpartition("_")[2] not in row["text"] for row in rows)
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"name": ""}, {"name": "x" * 256}, {"name": 1}, {"name": "x", "scopes": ["*"]}, [], "x", None]
+)
+async def test_a_key_that_is_not_described_properly_is_not_made(client: Client, body: object) -> None:
+    assert (await client.post("/api/v1/api-keys", json=body)).status_code == 422
+    assert len((await client.get("/api/v1/api-keys")).json()["data"]) == 1
+
+
+@pytest.mark.parametrize("moment", ["2020-01-01T00:00:00Z", "2999-01-01T00:00:00", "tomorrow"])
+async def test_a_key_that_would_never_work_is_not_made(client: Client, moment: str) -> None:
+    answer = await client.post("/api/v1/api-keys", json={"name": "x", "expires_at": moment})
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["pointer"] == "/expires_at"
+
+
+async def test_an_expired_key_is_refused(client: Client, database: Database, actor: Actor) -> None:
+    soon = {"name": "x", "expires_at": rfc3339(now() + timedelta(hours=1))}
+    made = (await client.post("/api/v1/api-keys", json=soon)).json()
+    ring = service.Keyring(database)
+    assert (await ring.verify(made["key"])).organization_id == actor.organization_id
+    past = datetime(2020, 1, 1, tzinfo=UTC)
+    async with database.write(actor.organization_id) as session:
+        await session.execute(update(ApiKeyRow).where(ApiKeyRow.prefix == made["prefix"]).values(expires_at=past))
+    with pytest.raises(BadKey):
+        await service.Keyring(database).verify(made["key"])
+    await ring.close()
+
+
+async def test_a_revoked_key_is_refused_by_every_process_that_does_not_remember_it(
+    client: Client, database: Database
+) -> None:
+    """Abuse 13: the memory of any process is 5 seconds long."""
+    made = (await client.post("/api/v1/api-keys", json={"name": "x"})).json()
+    assert (await client.delete(f"/api/v1/api-keys/{made['id']}")).status_code == 204
+    assert (await client.delete(f"/api/v1/api-keys/{made['id']}")).status_code == 204
+    assert (await client.get(f"/api/v1/api-keys/{made['id']}")).json()["revoked_at"]
+    with pytest.raises(BadKey):
+        await service.Keyring(database).verify(made["key"])
+
+
+async def test_a_verified_key_is_believed_for_five_seconds_and_no_longer(
+    client: Client, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = 1000.0
+    monkeypatch.setattr(service.time, "monotonic", lambda: clock)
+    made = (await client.post("/api/v1/api-keys", json={"name": "x"})).json()
+    ring = service.Keyring(database)
+    await ring.verify(made["key"])
+    await client.delete(f"/api/v1/api-keys/{made['id']}")
+    clock += 4.9
+    await ring.verify(made["key"])
+    clock += 0.2
+    with pytest.raises(BadKey):
+        await ring.verify(made["key"])
+    await ring.close()
+
+
+async def test_a_hundred_requests_at_once_ask_the_database_once(database: Database, actor: Actor) -> None:
+    key = await key_for(database, actor)
+    ring = service.Keyring(database)
+    statements: Counter[str] = Counter()
+
+    def count(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
+        if "FROM api_keys" in statement:
+            statements["look"] += 1
+
+    engine = database._system.sync_engine
+    event.listen(engine, "before_cursor_execute", count)
+    try:
+        actors = await asyncio.gather(*(ring.verify(key) for _ in range(100)))
+    finally:
+        event.remove(engine, "before_cursor_execute", count)
+    await ring.close()
+    assert statements["look"] == 1
+    assert {a.organization_id for a in actors} == {actor.organization_id}
+
+
+async def test_the_last_use_is_noted_once_a_minute(database: Database, actor: Actor) -> None:
+    key = await key_for(database, actor)
+    ring = service.Keyring(database)
+    await ring.verify(key)
+    await ring.close()
+    async with database.read(actor.organization_id) as session:
+        first = (await service.list_keys(session, actor, 10, None)).data[0].last_used_at
+    assert first is not None
+    again = service.Keyring(database)
+    await again.verify(key)
+    await again.close()
+    async with database.read(actor.organization_id) as session:
+        assert (await service.list_keys(session, actor, 10, None)).data[0].last_used_at == first
+
+
+async def test_keys_come_in_pages_newest_first(client: Client) -> None:
+    for n in range(5):
+        await client.post("/api/v1/api-keys", json={"name": f"k{n}"})
+    names: list[str] = []
+    cursor = None
+    while True:
+        page = (
+            await client.get("/api/v1/api-keys", params={"limit": 2, **({"cursor": cursor} if cursor else {})})
+        ).json()
+        names += [k["name"] for k in page["data"]]
+        assert len(page["data"]) <= 2
+        cursor = page["next_cursor"]
+        assert page["has_more"] == (cursor is not None)
+        if cursor is None:
+            break
+    assert names == ["k4", "k3", "k2", "k1", "k0", "test"]
+
+
+@pytest.mark.parametrize(
+    "query", [{"limit": 0}, {"limit": 101}, {"limit": "x"}, {"limit": -1}, {"cursor": "nonsense"}, {"cursor": "x" * 65}]
+)
+async def test_a_page_that_cannot_be_is_422(client: Client, query: dict[str, str]) -> None:
+    answer = await client.get("/api/v1/api-keys", params=query)
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["pointer"].endswith(next(iter(query)))
