@@ -42,6 +42,7 @@ def hear(
     client_tools: Collection[str] = (),
     before: tuple[Message, ...] = (),
     whole: bool = False,
+    field: str = "messages",
 ) -> Heard:
     """Make history and input of what a caller sent, trusting none of it; `before` is what we have kept ourselves.
 
@@ -49,7 +50,7 @@ def hear(
     results stay what they are only for the caller's own tools, and only in
     whole pairs; all others become words. The input is the last message: a
     user's, or the results of the caller's own tools. With `whole` all that was
-    sent becomes one input.
+    sent becomes one input. `field` is where the caller said it.
     """
     known = {} if whole else _whole_calls(said, client_tools, open_calls(before))
     # A note behind the question belongs before it.
@@ -58,7 +59,7 @@ def hear(
     joined = _joined([_admitted(message, known) for message in ordered])
     if last < 0 or not joined or joined[-1].role not in ("user", "tool") or ordered[-1].role == "assistant":
         raise BadRequest(
-            "The last message has to be the user's, or the result of one of your own tools.", "messages", "no input"
+            "The last message has to be the user's, or the result of one of your own tools.", field, "no input"
         )
     if before and open_calls(before):
         before = (*before[:-1], _admitted(before[-1], known))

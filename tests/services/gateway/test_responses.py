@@ -310,6 +310,7 @@ async def test_bad_input_is_refused_in_openais_shape_and_leaves_nothing(
     got, _, told = await served.ask("POST", "/v1/responses", body)
     assert got == status, told
     assert told["error"].keys() == {"message", "type", "param", "code"}
+    assert told["error"]["param"] != "messages"
     organization = served.actor.organization_id
     for table in ("runs", "sessions"):
         assert not await database.pool.fetch(f"select 1 from {table} where organization_id = $1", organization)  # noqa: S608 - names of tables

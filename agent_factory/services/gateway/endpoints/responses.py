@@ -100,6 +100,7 @@ async def _begin(platform: Platform, actor: Actor, asked: ResponseRequest) -> Li
     ask = Ask(
         agent=agent_name(asked.model),
         said=asked.said(),
+        field="input",
         stream=bool(asked.stream),
         settings=asked.settings(),
         output=asked.output(),

@@ -22,13 +22,14 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
 
     `said` is all that he sent, in order, and none of it is trusted; `before` is
     what we have kept of the conversation. With a `session_id` it is that
-    session's next turn.
+    session's next turn. `field` is where he said it.
     """
 
     agent: str
     said: list[Message]
     stream: bool
     source: str = "openai"
+    field: str = "messages"
     before: tuple[Message, ...] = ()
     session_id: UUID | None = None
     settings: ModelSettings | None = None
@@ -72,5 +73,5 @@ def _heard(pinned: Pinned, ask: Ask) -> Heard:
     guarded = any(use.on is None or "input" in use.on for use in pinned.agent.guardrails)
     tools = {tool.name for tool in ask.client_tools}
     whole = guarded or ask.session_id is not None
-    heard = hear(ask.said, client_tools=tools, before=ask.before, whole=whole)
+    heard = hear(ask.said, client_tools=tools, before=ask.before, whole=whole, field=ask.field)
     return Heard((), heard.message) if ask.session_id is not None else heard

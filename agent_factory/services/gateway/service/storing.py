@@ -82,7 +82,7 @@ async def begin_response(
         return await _continue(platform, actor, ask, previous, store=store)
     if not store or not plain(ask.said):
         return await begin(platform, actor, ask)
-    hear(ask.said)  # before anything is written, see that there is an input
+    hear(ask.said, field=ask.field)  # before anything is written, see that there is an input
     with as_model(ask.agent):
         async with platform.database.write(actor.organization_id) as session:
             made = await runs.create_session(session, actor, SessionCreate(agent=ask.agent, metadata=metadata))
