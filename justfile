@@ -33,6 +33,18 @@ types:
 house:
     lint-imports
 
+# the schema up, down and up again, and nothing left to migrate
+migrations:
+    python -m pytest tests/database/test_migrations.py
+
+# what a turn costs beside a bare pass-through, in about five minutes
+bench *args:
+    python -m bench.turns {{ args }}
+
+# the fuzzed API, the long form
+fuzz examples="300":
+    AF_FUZZ_EXAMPLES={{ examples }} python -m pytest tests/test_openapi.py --timeout 3600
+
 # write the locks anew, within the ranges of pyproject.toml
 lock:
     uv pip compile pyproject.toml --group dev --all-extras --generate-hashes --no-emit-index-url --no-emit-find-links --python-version 3.11 --custom-compile-command "just lock" --quiet -o requirements/dev.txt
