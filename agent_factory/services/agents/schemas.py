@@ -85,9 +85,10 @@ class TemplateSummary(Output):
 
 
 class TemplateOut(TemplateSummary):
-    """A ready-made agent with the definition to start from."""
+    """A ready-made agent: the definition to start from, and the agents that it calls, to be created before it."""
 
     definition: Definition
+    helpers: list[Definition]
 
 
 class TemplatePage(PageOf[TemplateSummary]):

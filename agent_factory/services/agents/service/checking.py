@@ -5,8 +5,9 @@ from typing import Any
 from agent_factory.core.agent import Agent, ToolUse, parse_agent
 from agent_factory.core.model import UnknownModel
 from agent_factory.core.schema import Schema
+from agent_factory.core.tool import ToolFactory, ToolUnavailable
 from agent_factory.database.session import ReadSession
-from agent_factory.kit.errors import FieldError, Invalid, NotFound
+from agent_factory.kit.errors import FieldError, Invalid, Problem
 from agent_factory.runtime.compile import Resources
 from agent_factory.runtime.guardrails import compile_guardrails
 from agent_factory.security.auth import Actor
@@ -27,7 +28,7 @@ async def checked(session: ReadSession, actor: Actor, resources: Resources, defi
     agent = parse_agent(definition)
     if loose := _PUBLISHED.faults(definition):
         raise Invalid(f"{len(loose)} fault(s) in the definition.", errors=loose)
-    faults = [*_model(agent, resources), *_tools(agent, resources), *_guardrails(agent)]
+    faults = [*_model(agent, resources), *await _tools(agent, resources), *_guardrails(agent)]
     faults += await _agents(session, actor, agent)
     if faults:
         raise Invalid(f"{len(faults)} fault(s) in the definition.", errors=faults)
@@ -42,19 +43,35 @@ def _model(agent: Agent, resources: Resources) -> list[FieldError]:
     return []
 
 
-def _tools(agent: Agent, resources: Resources) -> list[FieldError]:
+async def _tools(agent: Agent, resources: Resources) -> list[FieldError]:
     faults: list[FieldError] = []
+    names: set[str] = set()
     for index, use in enumerate(agent.tools):
         if not isinstance(use, ToolUse):
             continue
+        at = f"/tools/{index}"
         try:
-            factory = resources.tools.get(use.use)
-        except NotFound as problem:
-            faults.append(FieldError(f"/tools/{index}", problem.detail))
+            built = await _built(resources.tools.get(use.use), use)
+        except Problem as problem:
+            faults += [FieldError(at + e.pointer, e.detail) for e in problem.errors] or [FieldError(at, problem.detail)]
             continue
-        schema = Schema(factory.config_schema)
-        faults += [FieldError(f"/tools/{index}/config{e.pointer}", e.detail) for e in schema.faults(use.config)]
+        faults += [FieldError(at, f"two tools are named {n!r}; set `name` on one of them") for n in built if n in names]
+        names.update(built)
     return faults
+
+
+async def _built(factory: ToolFactory, use: ToolUse) -> list[str]:
+    """Name the tools of one use. Where a server elsewhere decides on them, only the settings can be checked here."""
+    try:
+        return [tool.name for tool in await factory.build(use.config, use.name)]
+    except ToolUnavailable:
+        faults = Schema(factory.config_schema).faults(use.config)
+        if faults:
+            raise Invalid(
+                "The tool's settings do not match their schema.",
+                errors=[FieldError(f"/config{e.pointer}", e.detail) for e in faults],
+            ) from None
+        return []
 
 
 def _guardrails(agent: Agent) -> list[FieldError]:
