@@ -1,5 +1,6 @@
 """All rules of an agent, asked in one place (S58, S74)."""
 
+import asyncio
 from collections.abc import Sequence
 
 import msgspec
@@ -8,6 +9,9 @@ from agent_factory.core.guardrail import Action, GuardrailBlocked, Verdict
 from agent_factory.runtime.guardrails import documents
 from agent_factory.runtime.guardrails.rule import Rule, Seat
 from agent_factory.runtime.guardrails.scanner import Armed, Scanner
+
+_LONG = 100_000
+"""Characters from which a scan may take long enough to leave the event loop to others."""
 
 _STRICTEST: tuple[Action, ...] = ("block", "ask", "redact")
 
@@ -68,7 +72,10 @@ class Guards:
 
     async def _decide(self, seat: Seat, tool: str, text: str, *, answer: bool = True) -> Verdict:
         """Ask the patterns first, so that a judge never sees what they take out."""
-        scanner, text = self._scan(seat, text)
+        if len(text) > _LONG:
+            scanner, text = await asyncio.to_thread(self._scan, seat, text)
+        else:
+            scanner, text = self._scan(seat, text)
         reasons: dict[Action, list[str]] = {action: list(found) for action, found in scanner.hits.items()}
         for rule in self._rules:
             if reasons.get("block"):

@@ -1,5 +1,6 @@
 """Prompt injection: words that try to take over, hidden text, and pictures that carry data away (S58)."""
 
+import asyncio
 import base64
 import binascii
 import re
@@ -111,6 +112,9 @@ _BIDI = re.compile("[\u202a-\u202e\u2066-\u2069]")
 _TAG_RUN = re.compile(f"[{_TAGS}]{{1,2000}}")
 _BASE64 = re.compile(r"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{24,4000}={0,2}")
 
+_LONG = 100_000
+"""Characters from which a search may take long enough to leave the event loop to others."""
+
 _HIDDEN_WEIGHT = 1.0
 _RUN_WEIGHT = 0.5
 _BIDI_WEIGHT = 0.4
@@ -131,7 +135,7 @@ def _scorer(config: Config, action: Action) -> Check:
     markers = (*_WORDS, _PICTURE_WITH_DATA)
 
     async def check(_tool: str, text: str) -> Verdict:
-        found = score(text)
+        found = score(text) if len(text) <= _LONG else await asyncio.to_thread(score, text)
         if sum(found.values()) < config.threshold:
             return Verdict("allow", text)
         reason = f"injection ({', '.join(found)})"

@@ -4,7 +4,7 @@ import ipaddress
 import re
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from agent_factory.core.agent import GuardrailUse, Strict
 from agent_factory.runtime.guardrails.finder import Finder
@@ -13,6 +13,10 @@ from agent_factory.runtime.guardrails.rule import Rule, actions
 Kind = Literal["email", "phone", "card", "iban", "ssn", "ip"]
 
 _DIGIT = re.compile("[0-9]")
+
+_DIGITS = frozenset("0123456789")
+_NO_DIGIT = re.compile("[^0-9]+")
+_DOUBLED = str.maketrans("0123456789", "0246813579")
 
 _IBAN_LENGTHS = {
     code: int(length)
@@ -29,8 +33,15 @@ _IBAN_LENGTHS = {
 class Config(Strict):
     """`kinds` to look for, and texts to `allow`: a whole value, or `@example.com` for a domain's addresses."""
 
-    kinds: tuple[Kind, ...] = Field(default=("email", "phone", "card", "iban", "ssn", "ip"), min_length=1)
+    kinds: tuple[Kind, ...] = ("email", "phone", "card", "iban", "ssn", "ip")
     allow: tuple[str, ...] = Field(default=(), max_length=100)
+
+    @field_validator("kinds")
+    @classmethod
+    def _some(cls, value: tuple[Kind, ...]) -> tuple[Kind, ...]:
+        if not value:
+            raise ValueError("name at least one kind, or leave the rule out")
+        return value
 
 
 def compile_pii(use: GuardrailUse, config: Config) -> Rule:
@@ -59,20 +70,20 @@ def _email(candidate: str) -> int:
 
 
 def _card(candidate: str) -> int:
-    """Find the longest beginning of 13 digits or more that is a word of its own and passes Luhn's test."""
+    """Find the longest beginning of 13 to 19 digits that is a word of its own and passes Luhn's test."""
     for end in range(len(candidate), 12, -1):
-        if candidate[end - 1].isdigit() and (end == len(candidate) or not candidate[end].isdigit()):
-            digits = [int(c) for c in candidate[:end] if c.isdigit()]
-            if len(digits) >= 13 and _luhn(digits):  # noqa: PLR2004 - the shortest card number
+        if candidate[end - 1] in _DIGITS and (end == len(candidate) or candidate[end] not in _DIGITS):
+            digits = _NO_DIGIT.sub("", candidate[:end])
+            if len(digits) < 13:  # noqa: PLR2004 - the shortest card number
+                return 0
+            if len(digits) <= 19 and _luhn(digits):  # noqa: PLR2004 - the longest
                 return end
     return 0
 
 
-def _luhn(digits: list[int]) -> bool:
-    total = 0
-    for place, digit in enumerate(reversed(digits)):
-        doubled = digit * 2 if place % 2 else digit
-        total += doubled - 9 if doubled > 9 else doubled  # noqa: PLR2004 - the sum of its two digits
+def _luhn(digits: str) -> bool:
+    """Test the check digit: every second digit from the right counts as the digits of its double."""
+    total = sum(map(int, digits[::-2])) + sum(map(int, digits[-2::-2].translate(_DOUBLED)))
     return total % 10 == 0 and len(set(digits)) > 1
 
 
@@ -130,7 +141,7 @@ _FINDERS: dict[Kind, Finder] = {
             r"(?<![A-Za-z0-9_+./-])"
             r"(?:\+[1-9](?:[ \u00a0\u202f.\-/]?(?:\([0-9]{1,5}\)[ ]?)?[0-9]){6,16}"
             r"|\(?[2-9][0-9]{2}\)?[ .-]?[0-9]{3}[ .-][0-9]{4}"
-            r"|\(?0[0-9]{1,4}\)?[ /-][0-9]{2,10}(?:[ -][0-9]{2,10}){0,4}"
+            r"|(?<![0-9][ ])\(?0(?!00)[0-9]{1,4}\)?[ /-][0-9]{2,10}(?:[ -][0-9]{2,10}){0,4}"
             r")(?![0-9])"
         ),
         longest=170,
@@ -139,8 +150,8 @@ _FINDERS: dict[Kind, Finder] = {
     ),
     "card": Finder(
         label="card number",
-        pattern=re.compile(r"(?<![0-9.])[2-6](?:[ \u00a0\u202f-]?[0-9]){12,18}(?![0-9])"),
-        longest=40,
+        pattern=re.compile(r"(?<![0-9.])[2-6][0-9]{3,18}+(?:[ \u00a0\u202f-][0-9]{3,7}){0,5}(?![0-9])"),
+        longest=62,
         hint=_DIGIT,
         check=_card,
     ),

@@ -14,12 +14,17 @@ class Armed(msgspec.Struct, frozen=True):
     finder: Finder
 
 
-class _Open(msgspec.Struct):
-    """A span whose end has not arrived; positions are into the scanner's buffer."""
+class _Tail(msgspec.Struct):
+    """How far the spans of one finder go on, for all that hang together; positions are into the scanner's buffer.
+
+    Overlapping spans of a finder have the same end ahead of them, so it is
+    looked for once: that keeps a text full of beginnings linear.
+    """
 
     finder: Finder
     searched: int
     limit: int
+    found: tuple[int, int] | None = None
 
 
 class Scanner:
@@ -39,7 +44,7 @@ class Scanner:
         """Everything before has been decided."""
         self._covered = 0
         """Everything before belongs to a span that has been replaced."""
-        self._open: list[_Open] = []
+        self._tails: dict[int, _Tail] = {}
 
     def feed(self, text: str, *, last: bool = False) -> str:
         """Take more of the text and give what may leave now; with `last` that is all the rest."""
@@ -58,7 +63,8 @@ class Scanner:
 
     def _release(self, cut: int) -> str:
         buffer = self._buffer
-        self._close()
+        for tail in self._tails.values():
+            self._follow(tail)
         found = [
             (start, -end, end, armed)
             for armed in self._armed
@@ -81,34 +87,36 @@ class Scanner:
         return "".join(out)
 
     def _end(self, finder: Finder, end: int) -> int:
-        self._open.append(_Open(finder, end, end + finder.most))
-        return self._close()
+        """Give how far everything that is known reaches, with this span."""
+        tail = self._tails.get(id(finder))
+        seen = len(self._buffer)
+        if tail is None or (tail.found is not None and end > tail.found[0]):
+            tail = self._tails[id(finder)] = _Tail(finder, end, end + finder.most)
+        elif tail.found is None:
+            if tail.limit <= seen:
+                tail.searched = max(tail.searched, end)
+            tail.limit = max(tail.limit, end + finder.most)
+        return self._follow(tail)
 
-    def _close(self) -> int:
-        """Look for the ends of open spans; give where the last one that is known ends."""
-        still: list[_Open] = []
-        for item in self._open:
-            assert item.finder.until is not None
-            ending = item.finder.until.search(self._buffer, item.searched, item.limit)
-            if ending is not None:
-                self._covered = max(self._covered, ending.end())
-            elif len(self._buffer) >= item.limit:
-                self._covered = max(self._covered, item.limit)
-            else:
-                still.append(item)
-                self._covered = max(self._covered, len(self._buffer))
-        self._open = still
+    def _follow(self, tail: _Tail) -> int:
+        """Look for the end of a tail in what has arrived since; give how far everything reaches."""
+        assert tail.finder.until is not None
+        if tail.found is None and tail.searched < tail.limit:
+            ending = tail.finder.until.search(self._buffer, tail.searched, tail.limit)
+            # An end may have begun in what has been searched.
+            tail.searched = max(tail.searched, min(tail.limit, len(self._buffer) - KEEP))
+            tail.found = ending.span() if ending else None
+        reach = tail.found[1] if tail.found else min(tail.limit, len(self._buffer))
+        self._covered = max(self._covered, reach)
         return self._covered
 
     def _forget(self, cut: int) -> None:
         drop = max(0, cut - self._keep)
-        # The pattern of an end may have begun in what was searched already.
-        for item in self._open:
-            item.searched = max(item.searched, len(self._buffer) - self._keep)
-            drop = min(drop, item.searched)
         self._buffer = self._buffer[drop:]
         self._mark = cut - drop
         self._covered -= drop
-        for item in self._open:
-            item.searched -= drop
-            item.limit -= drop
+        for tail in self._tails.values():
+            tail.searched = max(0, tail.searched - drop)
+            tail.limit -= drop
+            if tail.found:
+                tail.found = (tail.found[0] - drop, tail.found[1] - drop)
