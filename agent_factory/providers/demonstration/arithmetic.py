@@ -28,6 +28,10 @@ _PHRASES: tuple[tuple[str, str], ...] = (
     (rf"\b({_N})\s+(?:minus|-)\s+({_N}){_PERCENT}", "{0} * (1 - {1} / 100)"),
     (rf"\bwhat\s+percent(?:age)?\s+(?:of\s+({_N})\s+is\s+({_N}))", "{1} * 100 / {0}"),
     (rf"\b({_N})\s+(?:is|as)\s+(?:what|a)\s+percent(?:age)?\s+of\s+({_N})", "{0} * 100 / {1}"),
+    (rf"\badd\s+({_N})\s+(?:and|to)\s+({_N})", "{0} + {1}"),
+    (rf"\bsubtract\s+({_N})\s+from\s+({_N})", "{1} - {0}"),
+    (rf"\bmultiply\s+({_N})\s+(?:by|with|and)\s+({_N})", "{0} * {1}"),
+    (rf"\bdivide\s+({_N})\s+by\s+({_N})", "{0} / {1}"),
     (rf"\bsquare\s+root\s+of\s+({_N})", "sqrt({0})"),
 )
 _LISTS = ((r"\b(?:sum|total)\s+of\b", "+"), (r"\bproduct\s+of\b", "*"), (r"\b(?:average|mean)\s+of\b", "mean"))
