@@ -14,10 +14,12 @@ from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO
+from urllib.parse import quote
 
 import structlog
 
-from agent_factory.database.postmaster import end, end_with_parent, forget_stranger, running, sockets_when_ready
+from agent_factory.database.postmaster import end, end_with_parent, forget_stranger, ready, running
+from agent_factory.database.sockets import make_socket_folder, remove_socket_folder, socket_folder
 from agent_factory.database.system_user import NotStarted, SystemUser, server_user
 
 log = structlog.stdlib.get_logger(__name__)
@@ -60,7 +62,6 @@ _QUIET = ("-c", "log_min_error_statement=panic", "-c", "log_min_messages=error")
 _PAUSE = 0.01
 _PATIENCE = 60.0
 _MAX_LOG = 10_000_000
-_MAX_SOCKET_FOLDER = 80
 
 Waiting = Generator[float, None, None]
 """Work that yields the seconds that it wants to wait, so that plain and asynchronous callers can both drive it."""
@@ -83,7 +84,6 @@ class Server:
         self._data = self.folder / VERSION
         self._settings = {**_SETTINGS, **(settings or {})}
         self._process: subprocess.Popen[bytes] | None = None
-        self._sockets: Path | None = None
         self._guard: asyncio.Task[None] | None = None
         self._owned: IO[str] | None = None
         self._told = 0
@@ -92,7 +92,7 @@ class Server:
     def url(self) -> str:
         """The URL of the running server; it holds the password."""
         password = (self.folder / "password").read_text()
-        return f"postgresql://{NAME}:{password}@/{NAME}?host={self._sockets}"
+        return f"postgresql://{NAME}:{password}@/{NAME}?host={quote(str(socket_folder(self.folder, self._data)))}"
 
     @property
     def started_here(self) -> bool:
@@ -162,8 +162,7 @@ class Server:
             yield from _locked(lock)
             while (pid := running(self._data)) is not None:
                 # a server whose owner has died is about to end, whatever it says of itself
-                if (sockets := sockets_when_ready(self._data, pid)) and _held(self.folder / "owner"):
-                    self._sockets = sockets
+                if ready(self._data, pid) and _held(self.folder / "owner"):
                     if self._process is not None and self._process.pid != pid:
                         self._process = None  # ours died, and another process has started this one
                     return
@@ -202,8 +201,9 @@ class Server:
 
     def _launch(self, user: SystemUser, programs: Path, until: float) -> Waiting:
         self._own()
-        self._sockets = self._socket_folder(user)
-        options = {**self._settings, "unix_socket_directories": str(self._sockets)}
+        sockets = make_socket_folder(self.folder, self._data, user)
+        # the server works in its data folder
+        options = {**self._settings, "unix_socket_directories": "." if sockets == self._data else str(sockets)}
         command = [str(programs / "postgres"), *(f"--{key}={value}" for key, value in options.items())]
         try:
             self._process = yield from self._serving(user, command, until)
@@ -218,7 +218,7 @@ class Server:
             self._told = self._log.stat().st_size if self._log.exists() else 0
             process = self._spawn(user, self._data, command)
             try:
-                while process.poll() is None and not sockets_when_ready(self._data, process.pid):
+                while process.poll() is None and not ready(self._data, process.pid):
                     yield _PAUSE
                     self._check(until, "does not get ready")
             except BaseException:
@@ -245,9 +245,7 @@ class Server:
 
     def _let_go(self) -> None:
         self._disown()
-        if self._sockets is not None:
-            with suppress(OSError):
-                self._sockets.rmdir()
+        remove_socket_folder(self.folder, self._data)
 
     def _stopping(self) -> Waiting:
         process, self._process = self._process, None
@@ -305,27 +303,6 @@ class Server:
     def _last_words(self) -> str:
         said = self._log.read_bytes()[self._told :] if self._log.exists() else b""
         return "\n".join([f"The end of {self._log}:", *said.decode(errors="replace").splitlines()[-8:]])
-
-    def _socket_folder(self, user: SystemUser) -> Path:
-        """Find or make the private folder of the socket: short, for a socket's path has at most 107 bytes.
-
-        It is kept in mind, so that the URL stays the same when the server comes back.
-        """
-        note = self.folder / "socket"
-        if note.exists():
-            known = Path(note.read_text())
-            with suppress(FileExistsError):
-                known.mkdir(mode=0o700)
-                os.chown(known, user.uid, user.gid)
-            if user.alone_in(known):
-                return known
-        base = next((p for p in ("/tmp", tempfile.gettempdir()) if os.access(p, os.W_OK)), tempfile.gettempdir())  # noqa: S108 - the folder made in it is private
-        made = Path(tempfile.mkdtemp(prefix="af-", dir=base))
-        if len(str(made)) > _MAX_SOCKET_FOLDER:
-            raise NotStarted(f"{base} is too long a path for PostgreSQL's socket; set TMPDIR to a shorter one.")
-        os.chown(made, user.uid, user.gid)
-        note.write_text(str(made))
-        return made
 
 
 def _wheel() -> Path:

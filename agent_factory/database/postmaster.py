@@ -14,15 +14,12 @@ from agent_factory.database.system_user import NotStarted
 _PR_SET_PDEATHSIG = 1
 
 
-def sockets_when_ready(data: Path, pid: int) -> Path | None:
-    """Give the folder of the socket once this very process says in its pid file that it is ready."""
-    with suppress(FileNotFoundError, ValueError):
-        owner, _data, _begun, _port, sockets, _host, _memory, status = (
-            (data / "postmaster.pid").read_text().splitlines()
-        )
-        if owner == str(pid) and status.strip() == "ready":
-            return Path(sockets)
-    return None
+def ready(data: Path, pid: int) -> bool:
+    """Whether this very process says in its pid file that it takes connections."""
+    with suppress(FileNotFoundError, IndexError):
+        lines = (data / "postmaster.pid").read_text().splitlines()
+        return lines[0] == str(pid) and lines[7].strip() == "ready"
+    return False
 
 
 def running(data: Path) -> int | None:
