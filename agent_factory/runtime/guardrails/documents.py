@@ -18,10 +18,27 @@ def read(text: str) -> Any:  # noqa: ANN401 - any JSON
         return None
 
 
+def write(document: Any) -> str:  # noqa: ANN401 - any JSON
+    """Write a document as JSON text."""
+    return msgspec.json.encode(document).decode()
+
+
+def words(document: Any) -> str:  # noqa: ANN401 - any JSON
+    """Give every key and string of a document, a line each, as a model would read them."""
+    found: list[str] = []
+
+    def keep(value: str) -> str:
+        found.append(value)
+        return value
+
+    rewrite(document, keep)
+    return "\n".join(found)
+
+
 def rewrite(document: Any, change: Callable[[str], str], depth: int = 0) -> Any:  # noqa: ANN401 - any JSON
     """Apply `change` to every key, string and number; a number that changes becomes a string."""
     if depth > _DEEPEST:
-        return change(msgspec.json.encode(document).decode())
+        return change(write(document))
     if isinstance(document, str):
         return change(document)
     if isinstance(document, dict):

@@ -3,8 +3,6 @@
 import asyncio
 from collections.abc import Sequence
 
-import msgspec
-
 from agent_factory.core.guardrail import Action, GuardrailBlocked, Verdict
 from agent_factory.runtime.guardrails import documents
 from agent_factory.runtime.guardrails.rule import Rule, Seat
@@ -108,7 +106,7 @@ class Guards:
             return out
 
         changed = documents.rewrite(document, change)
-        return scanner, text if changed == document else msgspec.json.encode(changed).decode()
+        return scanner, text if changed == document else documents.write(changed)
 
 
 class Gate:

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from agent_factory.core.agent import GuardrailUse, Strict
 from agent_factory.core.guardrail import Action, Verdict
+from agent_factory.runtime.guardrails import documents
 from agent_factory.runtime.guardrails.finder import Finder
 from agent_factory.runtime.guardrails.rule import Check, Rule, Seat, actions
 
@@ -24,13 +25,20 @@ class Config(Strict):
 
 
 class _Marker(msgspec.Struct, frozen=True):
+    """Something that an injection says; `words` are what it cannot be said without, in lower case."""
+
     label: str
     weight: float
+    words: tuple[str, ...]
     pattern: re.Pattern[str]
 
+    def within(self, text: str, lowered: str) -> bool:
+        """Tell whether a text has it; the words spare most texts the search."""
+        return any(word in lowered for word in self.words) and self.pattern.search(text) is not None
 
-def _marker(label: str, weight: float, *patterns: str) -> _Marker:
-    return _Marker(label, weight, re.compile("|".join(patterns), re.IGNORECASE))
+
+def _marker(label: str, weight: float, words: str, *patterns: str) -> _Marker:
+    return _Marker(label, weight, tuple(words.split()), re.compile("|".join(patterns), re.IGNORECASE))
 
 
 _GAP = r"\W{1,3}"
@@ -40,6 +48,7 @@ _WORDS = (
     _marker(
         "override of instructions",
         1.0,
+        "ignor disregard forget override bypass skip vergiss missachte oublie olvida esqueça",
         rf"\b(?:ignore|disregard|forget|override|bypass|skip){_GAP}{_FEW}"
         rf"(?:previous|prior|above|earlier|preceding|existing|original|system|your|all){_GAP}{_FEW}"
         r"(?:instructions?|prompts?|rules|directions|directives|guidelines|guardrails|programming)\b",
@@ -51,6 +60,7 @@ _WORDS = (
     _marker(
         "new instructions",
         0.6,
+        "instruction task objective prompt important",
         rf"\b(?:your|the){_GAP}(?:new|real|actual|updated){_GAP}(?:instructions|task|objective|system{_GAP}prompt)"
         rf"{_GAP}(?:is|are|follow)",
         rf"\bnew{_GAP}(?:system{_GAP})?instructions\s{{0,3}}:",
@@ -59,6 +69,7 @@ _WORDS = (
     _marker(
         "role play against the rules",
         0.6,
+        "you act behave respond pretend anything mode have",
         rf"\byou{_GAP}are{_GAP}(?:now|no longer){_GAP}{_FEW}"
         rf"(?:dan|unrestricted|unfiltered|jailbroken|evil|bound|limited|developer{_GAP}mode)\b",
         rf"\b(?:act|behave|respond|pretend){_GAP}{_FEW}"
@@ -69,6 +80,7 @@ _WORDS = (
     _marker(
         "request for the hidden prompt",
         0.6,
+        "prompt instruction message above",
         rf"\b(?:reveal|print|show|repeat|output|display|leak|tell{_GAP}me){_GAP}{_FEW}"
         rf"(?:system|hidden|initial|original|secret){_GAP}(?:prompt|instructions?|message)\b",
         rf"\brepeat{_GAP}{_FEW}(?:words|text|everything){_GAP}above\b",
@@ -76,6 +88,7 @@ _WORDS = (
     _marker(
         "forged turn",
         0.6,
+        "<| inst sys assistant # human system:",
         r"<\|(?:im_start|im_end|system|user|assistant|endoftext|eot_id|start_header_id)\|>",
         r"\[/?INST\]|<</?SYS>>|</?(?:system|assistant)>|\[system\]\(#",
         r"(?:^|\n)[ \t]{0,3}#{2,3}[ \t]?(?:system|instruction)s?[ \t]?:",
@@ -84,12 +97,14 @@ _WORDS = (
     _marker(
         "call for secrecy",
         0.5,
+        "not don never without",
         rf"\b(?:do{_GAP}not|don.t|never|without){_GAP}(?:tell|telling|inform|informing|mention|mentioning|alert|alerting|notify|notifying)"
         rf"{_GAP}{_FEW}(?:user|human|anyone|person|operator|this)\b",
     ),
     _marker(
         "call to send data away",
         0.6,
+        "send forward post upload email exfiltrate transmit leak",
         rf"\b(?:send|forward|post|upload|email|exfiltrate|transmit|leak){_GAP}{_FEW}"
         rf"(?:api{_GAP}keys?|passwords?|secrets?|credentials?|tokens?|conversation|chat{_GAP}history|private{_GAP}keys?){_GAP}{_FEW}to\b",
     ),
@@ -98,6 +113,7 @@ _WORDS = (
 _PICTURE_WITH_DATA = _marker(
     "picture that carries data",
     0.6,
+    "![ <img",
     r"!\[[^\]\n]{0,200}\]\(\s{0,3}https?://[^\s)]{1,300}\?[^\s)]{0,300}",
     r"<img\b[^>]{0,200}?\bsrc\s{0,3}=\s{0,3}[\"']?https?://[^\s>\"']{1,300}\?",
 )
@@ -132,14 +148,15 @@ def compile_injection(use: GuardrailUse, config: Config) -> Rule:
 
 
 def _scorer(config: Config, action: Action) -> Check:
-    markers = (*_WORDS, _PICTURE_WITH_DATA)
-
     async def check(_tool: str, text: str) -> Verdict:
-        found = score(text) if len(text) <= _LONG else await asyncio.to_thread(score, text)
+        document = documents.read(text)
+        words = text if document is None else documents.words(document)
+        found = score(words) if len(words) <= _LONG else await asyncio.to_thread(score, words)
         if sum(found.values()) < config.threshold:
             return Verdict("allow", text)
-        reason = f"injection ({', '.join(found)})"
-        return Verdict(action, _without(text, markers) if action == "redact" else text, reason)
+        if action == "redact":
+            text = _without(text) if document is None else documents.write(documents.rewrite(document, _without))
+        return Verdict(action, text, f"injection ({', '.join(found)})")
 
     return check
 
@@ -147,9 +164,9 @@ def _scorer(config: Config, action: Action) -> Check:
 def score(text: str) -> dict[str, float]:
     """Weigh what a text has of each marker, by label; 1.0 in all is what is acted on by default."""
     found: dict[str, float] = {}
-    seen = _plain(text)
+    readings = [(reading, reading.lower()) for reading in {text, _plain(text)}]
     for marker in (*_WORDS, _PICTURE_WITH_DATA):
-        if marker.pattern.search(seen) or (seen is not text and marker.pattern.search(text)):
+        if any(marker.within(reading, lowered) for reading, lowered in readings):
             found[marker.label] = marker.weight
     if _HIDDEN.search(text):
         found["hidden text"] = _HIDDEN_WEIGHT
@@ -157,7 +174,7 @@ def score(text: str) -> dict[str, float]:
         found["hidden text"] = _RUN_WEIGHT
     if _BIDI.search(text):
         found["reversed text"] = _BIDI_WEIGHT
-    if any(m.pattern.search(decoded) for decoded in _decoded(text) for m in _WORDS):
+    if any(_speaks(decoded) for decoded in _decoded(text)):
         found["encoded instructions"] = 1.0
     return found
 
@@ -186,21 +203,21 @@ def _base64_words(run: str) -> str:
         return ""
 
 
-def _without(text: str, markers: tuple[_Marker, ...]) -> str:
+def _without(text: str) -> str:
     """Take out every marker; where hiding characters broke words up, they go first."""
     plain = _plain(text)
     if plain is not text and score(plain).keys() - {"hidden text", "reversed text"}:
         text = plain
     text = _TAG_RUN.sub("", _BIDI.sub("", text))
-    text = _BASE64.sub(lambda m: "[encoded text removed]" if _speaks(m[0]) else m[0], text)
-    for marker in markers:
+    text = _BASE64.sub(lambda m: "[encoded text removed]" if _speaks(_base64_words(m[0])) else m[0], text)
+    for marker in (*_WORDS, _PICTURE_WITH_DATA):
         text = marker.pattern.sub(f"[{marker.label} removed]", text)
     return text
 
 
-def _speaks(run: str) -> bool:
-    words = _base64_words(run)
-    return bool(words) and any(m.pattern.search(words) for m in _WORDS)
+def _speaks(words: str) -> bool:
+    lowered = words.lower()
+    return any(marker.within(words, lowered) for marker in _WORDS)
 
 
 _ADDRESS = r"(?P<span>(?i:https?:)?//[!#-&*-;=?-~]{1,300}+)"
