@@ -52,7 +52,7 @@ async def opened(settings: Settings) -> AsyncGenerator[FastAPI, None]:
 
 def settings_for(database_url: str, **more: Any) -> Settings:
     """Give the settings of a test's application."""
-    return Settings(database=DatabaseSettings(url=database_url), **{"logging": _QUIET, **more})
+    return Settings.model_validate({"database": DatabaseSettings(url=database_url), "logging": _QUIET, **more})
 
 
 def client_of(app: FastAPI, key: str = "") -> Client:

@@ -1,4 +1,4 @@
-"""No organisation reaches another's objects: every object route of the OpenAPI document, tried (abuse 1, 34, 35, 39, 40).
+"""No organisation reaches another's objects: every object route of the document, tried (abuse 1, 34, 35, 39, 40).
 
 Which routes there are comes from the document, so a route that is added is
 tried from the day it exists; an object kind that no maker below knows fails.
@@ -138,20 +138,9 @@ def _example(schema: dict[str, Any], known: dict[str, Any]) -> Any:
         return {"name": "taken-over", "model": "demo"} if name == "Agent" else _example(known[name], known)
     if "anyOf" in schema:
         return _example(schema["anyOf"][0], known)
-    if "enum" in schema:
-        return schema["enum"][0]
-    match schema.get("type"):
-        case "object":
-            needed = schema.get("required", [])
-            return {name: _example(schema["properties"][name], known) for name in needed}
-        case "array":
-            return []
-        case "integer" | "number":
-            return schema.get("minimum", 1)
-        case "boolean":
-            return True
-        case _:
-            return "x"
+    if schema.get("type") == "object":
+        return {name: _example(schema["properties"][name], known) for name in schema.get("required", [])}
+    return {"array": [], "integer": 1, "number": 1, "boolean": True}.get(str(schema.get("type")), "x")
 
 
 @pytest.mark.parametrize(("method", "path", "operation"), _named(OBJECTS))

@@ -21,7 +21,7 @@ class Links(HTMLParser):
         super().__init__()
         self.targets: list[str] = []
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:  # noqa: ARG002 - the base class's
         self.targets += [value or "" for name, value in attrs if name in ("href", "src")]
 
 

@@ -35,7 +35,7 @@ WRONG = {
 @pytest.mark.parametrize("header", WRONG.values(), ids=WRONG.keys())
 async def test_wrong_credentials_are_401_and_say_no_more(anyone: Client, header: str) -> None:
     """Abuse 1, 11, 12."""
-    answer = await anyone.get("/api/v1/agents", headers={"Authorization": header.encode()})
+    answer = await anyone.get("/api/v1/agents", headers={b"Authorization": header.encode()})
     assert answer.status_code == 401
     assert answer.headers["www-authenticate"].startswith("Bearer")
     assert answer.headers["content-type"] == "application/problem+json"
