@@ -81,8 +81,8 @@ _PARAMETERS = {
 
 async def _make(settings: SqlSettings, name: str | None, context: ToolContext) -> list[Tool]:
     async def query(sql: str, context: ToolContext, values: list[Any] | None = None) -> Rows | Changed:
-        if "\0" in sql:
-            raise Invalid("The statement has a NUL character.", errors=[FieldError("/sql", "has a NUL character")])
+        if "\0" in sql or not sql.strip().rstrip(";"):
+            raise Invalid("This is no statement.", errors=[FieldError("/sql", "is empty or has a NUL character")])
         if not settings.write:
             refuse_change(sql.strip())
         url = _url(settings.database, context)

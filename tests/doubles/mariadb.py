@@ -5,6 +5,7 @@ import os
 import pwd
 import shutil
 import socket
+import tempfile
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,8 +21,15 @@ def found() -> str | None:
 
 
 @asynccontextmanager
-async def running(folder: Path) -> AsyncGenerator[str, None]:
+async def running() -> AsyncGenerator[str, None]:
     """Start the server with a database `test`; give the URL of its user."""
+    with tempfile.TemporaryDirectory(prefix="af-test-") as folder:  # where another user may enter
+        async with _running(Path(folder)) as url:
+            yield url
+
+
+@asynccontextmanager
+async def _running(folder: Path) -> AsyncGenerator[str, None]:
     server = found()
     assert server is not None
     user = _unprivileged(folder)

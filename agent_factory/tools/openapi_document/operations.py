@@ -188,7 +188,9 @@ def _resolved(document: Mapping[str, Any], entry: Any) -> dict[str, Any]:  # noq
         here: Any = document
         for step in reference.removeprefix("#/").split("/"):
             here = json_object(here).get(step.replace("~1", "/").replace("~0", "~"))
-        fields = json_object(here)
+        if not isinstance(here, dict):
+            raise _invalid(f"{reference[:200]!r} is not in the document")
+        fields = json_object(cast("Any", here))
     raise _invalid("its references go round in a circle")
 
 
