@@ -6,7 +6,6 @@ import socket
 import time
 from collections.abc import Coroutine
 from contextlib import suppress
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -24,7 +23,7 @@ from agent_factory.kit.ids import uuid7
 from agent_factory.runtime.compile import Compiled, Resources
 from agent_factory.runtime.definitions import Definitions, Ready
 from agent_factory.runtime.history import Conversation, Conversations, SessionNotFound, read_conversation
-from agent_factory.runtime.journal import Begin, Fenced, RunJournal, SessionMoved, Writer, to_json
+from agent_factory.runtime.journal import Begin, Fenced, RunJournal, SessionMoved, Settle, Writer, to_json
 from agent_factory.runtime.live import LiveRun
 from agent_factory.runtime.rows import (
     Input,
@@ -364,15 +363,17 @@ class Engine:
         entries = journal.entries
         at = now()
         rest = journal.take()
+        settled = settlement(work.run, end, at, entries, rest)
         try:
             try:
-                await self._writer.settle(settlement(work.run, end, at, entries, rest))
+                await self._writer.settle(settled)
             except (Fenced, Unavailable):
                 raise
             except Exception:
                 log.exception("a turn's end could not be kept", run_id=str(live.id))
                 end = TurnFailed(InternalFailure("The turn's end could not be kept.").as_dict())
-                await self._writer.settle(settlement(work.run, end, at, entries, ()))
+                settled = settlement(work.run, end, at, entries, ())
+                await self._writer.settle(settled)
         except Unavailable as problem:
             live.lose(problem)
         except (Fenced, asyncio.CancelledError):
@@ -382,7 +383,7 @@ class Engine:
             live.lose(InternalFailure("The run could not be ended; it is tried again."))
         else:
             self._remember(work, end)
-            live.finish(len(entries) + 2, end, at)
+            live.finish(len(entries) + 2, end, settled)
 
     def _remember(self, work: _Work, end: TurnEnd) -> None:
         """Bring the conversation in memory to where the database has it now."""
@@ -458,7 +459,7 @@ class Engine:
             raise SessionNotFound("The run's session was deleted.")
         return seq, await read_conversation(self._pool, run.organization_id, run.session_id, seq)
 
-    async def _settle_from_rows(self, run: RunState, problem: Problem) -> tuple[int, TurnFailed, datetime]:
+    async def _settle_from_rows(self, run: RunState, problem: Problem) -> tuple[int, TurnFailed, Settle]:
         """End a run without working on it; what its steps have recorded stays in the history."""
         steps = await read_steps(self._pool, run.organization_id, run.id)
         entries = [entry for _, entry in steps]
@@ -469,9 +470,9 @@ class Engine:
             seq = rows[0]["seq"] or 0
         usage, cost = spent(entries)
         end = TurnFailed(problem.as_dict(), whole_messages(entries), usage, None if cost is None else f"{cost:f}")
-        at = now()
-        await self._writer.settle(settlement(_activation(run, seq), end, at, entries, ()))
-        return len(entries) + 2, end, at
+        settled = settlement(_activation(run, seq), end, now(), entries, ())
+        await self._writer.settle(settled)
+        return len(entries) + 2, end, settled
 
     async def _beat(self) -> None:
         await self._pool.execute(BEAT, self.owner, again=True)

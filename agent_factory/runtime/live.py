@@ -10,6 +10,7 @@ from agent_factory.core.journal import Entry
 from agent_factory.database.pool import Pool
 from agent_factory.kit.errors import Problem
 from agent_factory.runtime.hub import START, EventId, Hub
+from agent_factory.runtime.journal import Settle
 from agent_factory.runtime.rows import end_event, read_run, read_steps, step_events
 from agent_factory.runtime.scope import TurnEnd
 
@@ -35,7 +36,10 @@ class LiveRun:
         self.organization_id = organization_id
         self.session_id = session_id
         self.started_at = started_at
-        self.ended_at: datetime | None = None
+        self.settled: Settle | None = None
+        """What the database has of the end, once it is committed from here."""
+        self.lost: Problem | None = None
+        """Why the end could not be committed; the run goes on once that is possible."""
         self.hub = Hub()
         self.begun: asyncio.Future[None] = loop.create_future()
         self.task: asyncio.Task[None] | None = None
@@ -90,10 +94,10 @@ class LiveRun:
         """Note that the end is being written, so that nobody cancels it any more."""
         self._settling = True
 
-    def finish(self, major: int, end: TurnEnd, at: datetime) -> None:
+    def finish(self, major: int, end: TurnEnd, settled: Settle) -> None:
         """Tell the end, which is committed."""
         if not self._end.done():
-            self.ended_at = at
+            self.settled = settled
             self.hub.fact(major, end)
             self._end.set_result(end)
             self.hub.close()
@@ -101,6 +105,7 @@ class LiveRun:
     def lose(self, problem: Problem) -> None:
         """Tell that the run could not be written to; it goes on by itself once that is possible."""
         if not self._end.done():
+            self.lost = problem
             end = TurnFailed(problem.as_dict())
             self.hub.delta(end)
             self._end.set_result(end)

@@ -12,21 +12,8 @@ from agent_factory.database.models import MessageRow, RunRow, RunStatus, Session
 from agent_factory.kit import ids
 from agent_factory.kit.clock import rfc3339
 from agent_factory.kit.money import usd
+from agent_factory.runtime.journal import Settle
 from agent_factory.runtime.scope import TurnEnd
-from agent_factory.runtime.turn import RunCancelled
-
-
-def status_of(end: TurnEnd | None) -> RunStatus:
-    """Name the status of a run by its end; without one it is at work."""
-    match end:
-        case None:
-            return RunStatus.RUNNING
-        case ApprovalNeeded():
-            return RunStatus.WAITING
-        case TurnCompleted():
-            return RunStatus.COMPLETED
-        case TurnFailed():
-            return RunStatus.CANCELLED if end.problem.get("code") == RunCancelled.code else RunStatus.FAILED
 
 
 def answer_of(end: TurnEnd | None) -> dict[str, Any] | None:
@@ -112,16 +99,15 @@ class Begun(msgspec.Struct, frozen=True, kw_only=True):
     at: datetime
 
 
-def live_run_out(run: Begun, end: TurnEnd | None, at: datetime | None) -> dict[str, Any]:
-    """Write a run of this process, as `run_out` will write it from its row; `at` is when it ended."""
-    done = end if isinstance(end, TurnCompleted | TurnFailed) else None
-    took = None if at is None else max(0, int((at - run.at).total_seconds() * 1000))
+def live_run_out(run: Begun, end: TurnEnd | None, settled: Settle | None) -> dict[str, Any]:
+    """Write a run of this process, as `run_out` will write it from its row."""
     completed = end if isinstance(end, TurnCompleted) else None
+    over = settled is not None and settled.status != RunStatus.WAITING
     return {
         "id": run.id,
         "kind": "agent",
         "source": run.source,
-        "status": status_of(end),
+        "status": RunStatus.RUNNING if settled is None else settled.status,
         "agent_id": run.agent_id,
         "agent_version": run.agent_version,
         "session_id": run.session_id,
@@ -130,13 +116,13 @@ def live_run_out(run: Begun, end: TurnEnd | None, at: datetime | None) -> dict[s
         "output": None if completed is None else completed.output,
         "error": end.problem if isinstance(end, TurnFailed) else None,
         "waiting_for": end if isinstance(end, ApprovalNeeded) else None,
-        "input_tokens": 0 if done is None else done.usage.input_tokens,
-        "output_tokens": 0 if done is None else done.usage.output_tokens,
-        "cost_usd": None if done is None else done.cost_usd,
+        "input_tokens": 0 if settled is None else settled.input_tokens,
+        "output_tokens": 0 if settled is None else settled.output_tokens,
+        "cost_usd": None if settled is None else money(settled.cost_usd),
         "created_at": rfc3339(run.at),
         "started_at": rfc3339(run.at),
-        "completed_at": None if at is None or done is None else rfc3339(at),
-        "duration_ms": took,
+        "completed_at": rfc3339(settled.at) if settled is not None and over else None,
+        "duration_ms": None if settled is None else settled.duration_ms,
     }
 
 

@@ -14,9 +14,9 @@ from agent_factory.core.message import Media, Message, Part, Text
 from agent_factory.kit import ids
 from agent_factory.runtime.hub import START, EventId
 from agent_factory.runtime.scope import TurnEnd
-from agent_factory.services.runs.rules import Begun, answer_of, event_name, live_run_out, public
-from agent_factory.services.runs.schemas import Content, MediaIn, TextIn, TurnOut
-from agent_factory.services.runs.service import Turn
+from agent_factory.services.runs.rules import Begun, answer_of, event_name, live_run_out, public, run_out
+from agent_factory.services.runs.schemas import Content, MediaIn, RunOut, TextIn, TurnOut
+from agent_factory.services.runs.service import Turn, get_run
 
 JSON = "application/json"
 
@@ -62,9 +62,19 @@ async def answer(turn: Turn, *, events: bool, wait: float) -> Response:
     if events:
         return EventStream(frames(turn.run.events(), run_started(begun.id, begun.session_id)), headers=headers)
     end = await ended(turn.run.wait(), wait)
+    if turn.run.lost is not None:
+        raise turn.run.lost
+    elsewhere = end is not None and turn.run.settled is None
+    run = await _kept(turn) if elsewhere else live_run_out(begun, end, turn.run.settled)
     done = end is not None and not isinstance(end, ApprovalNeeded)
-    body = {"run": live_run_out(begun, end, turn.run.ended_at), "message": answer_of(end)}
-    return Response(msgspec.json.encode(body), 201 if done else 202, headers, JSON)
+    return Response(msgspec.json.encode({"run": run, "message": answer_of(end)}), 201 if done else 202, headers, JSON)
+
+
+async def _kept(turn: Turn) -> dict[str, Any]:
+    """Read a run that another process has ended."""
+    async with turn.platform.database.read(turn.actor.organization_id) as session:
+        row = await get_run(session, turn.actor, turn.run.id)
+    return RunOut(**run_out(row)).model_dump(mode="json")
 
 
 async def ended(waiting: Any, wait: float) -> TurnEnd | None:  # noqa: ANN401 - a coroutine

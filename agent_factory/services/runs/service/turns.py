@@ -23,8 +23,10 @@ _TRIES = 3
 
 
 class Turn(msgspec.Struct, frozen=True):
-    """A run that has begun, and what it runs."""
+    """A run that has begun, what it runs, and for whom."""
 
+    platform: Platform
+    actor: Actor
     run: LiveRun
     pinned: Pinned
     message: Message
@@ -124,7 +126,7 @@ async def begin(
         pin = await pinned(platform, actor, ref, version)
         start = make(pin)
         try:
-            return Turn(await platform.engine.start(start), pin, start.message, start.source)
+            return Turn(platform, actor, await platform.engine.start(start), pin, start.message, start.source)
         except VersionMoved:
             platform.recent.drop(("pinned", actor.organization_id, ref, version))
             if attempt == _TRIES - 1:
