@@ -58,6 +58,22 @@ async def model_server(model_server_port: int) -> AsyncGenerator[ModelServer, No
 
 
 @pytest.fixture(scope="session")
+def llama_url(tmp_path_factory: pytest.TempPathFactory) -> Generator[str, None, None]:
+    """The URL of a real llama.cpp server, for both protocols below `/v1`; its words are noise."""
+    folder = tmp_path_factory.mktemp("llama")
+    command = [sys.executable, "-m", "tests.doubles.llama", "--folder", str(folder)]
+    with (
+        (folder / "log").open("wb") as log,
+        subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log) as process,
+    ):
+        assert process.stdin is not None
+        assert process.stdout is not None
+        yield json.loads(process.stdout.readline())["url"]
+        process.stdin.close()
+        process.wait(20)
+
+
+@pytest.fixture(scope="session")
 async def egress() -> AsyncGenerator[Egress, None]:
     """The guarded client with its usual settings."""
     client = Egress()
