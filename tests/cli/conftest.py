@@ -1,9 +1,15 @@
 """Commands as a person runs them: the installed script, in a clean environment."""
 
+import fcntl
+import os
+import pty
 import re
+import select
 import subprocess
 import sys
+import termios
 from collections.abc import Callable, Generator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -11,7 +17,8 @@ import pytest
 SCRIPT = Path(sys.executable).parent / "agent-factory"
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SUPPORT = str(EXAMPLES / "support.yaml")
-Command = Callable[..., subprocess.CompletedProcess[str]]
+_PATIENCE = 20.0
+"""Seconds that a terminal may be silent."""
 
 
 def clean_environment(folder: Path) -> dict[str, str]:
@@ -27,24 +34,66 @@ def clean_environment(folder: Path) -> dict[str, str]:
     }
 
 
-def command_in(environment: Mapping[str, str], folder: Path) -> Command:
-    """Make what runs `agent-factory` to its end, stdin closed unless given."""
+def _take_terminal() -> None:
+    """Make stdin the terminal whose Ctrl-C is ours."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
-    def run(
-        *arguments: str, stdin: str = "", cwd: Path | None = None, env: Mapping[str, str] | None = None
+
+class Command:
+    """Runs `agent-factory` in one environment."""
+
+    def __init__(self, environment: Mapping[str, str], folder: Path) -> None:
+        self.environment = dict(environment)
+        self._folder = folder
+
+    def __call__(
+        self, *arguments: str, stdin: str = "", cwd: Path | None = None, env: Mapping[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
+        """Run it to its end, stdin closed after what is given."""
         return subprocess.run(
             [SCRIPT, *arguments],
             input=stdin,
             capture_output=True,
             text=True,
-            env={**environment, **(env or {})},
-            cwd=cwd or folder,
+            env={**self.environment, **(env or {})},
+            cwd=cwd or self._folder,
             check=False,
             timeout=50,
         )
 
-    return run
+    def at_terminal(
+        self, *arguments: str, typed: Mapping[str, str] | None = None, env: Mapping[str, str] | None = None
+    ) -> tuple[int, str]:
+        """Run it at a terminal; each text of `typed` is entered once the words before it are shown.
+
+        Gives the exit code and all that the terminal showed.
+        """
+        main, terminal = pty.openpty()
+        waiting = list((typed or {}).items())
+        shown = ""
+        with subprocess.Popen(
+            [SCRIPT, *arguments],
+            stdin=terminal,
+            stdout=terminal,
+            stderr=terminal,
+            env={"TERM": "xterm-256color", **self.environment, **(env or {})},
+            cwd=self._folder,
+            start_new_session=True,
+            preexec_fn=_take_terminal,  # noqa: PLW1509 - one system call, and no threads of ours hold locks
+        ) as process:
+            os.close(terminal)
+            seen = 0
+            with suppress(OSError):  # how Linux says that nobody is at the other end any more
+                while select.select([main], [], [], _PATIENCE)[0] and (piece := os.read(main, 4096)):
+                    shown += piece.decode(errors="replace")
+                    while waiting and waiting[0][0] in shown[seen:]:
+                        seen = shown.index(waiting[0][0], seen) + len(waiting[0][0])
+                        os.write(main, waiting.pop(0)[1].encode())
+            if process.poll() is None and waiting:
+                process.kill()
+        os.close(main)
+        assert not waiting, f"{waiting[0][0]!r} was never shown:\n{shown}"
+        return process.returncode, shown
 
 
 class Up:
@@ -86,7 +135,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
 @pytest.fixture
 def command(environment: dict[str, str], tmp_path: Path) -> Command:
     """Run `agent-factory` to its end in this test's environment."""
-    return command_in(environment, tmp_path)
+    return Command(environment, tmp_path)
 
 
 @pytest.fixture
@@ -110,5 +159,5 @@ def server_command(tmp_path_factory: pytest.TempPathFactory) -> Generator[Comman
     folder = tmp_path_factory.mktemp("server")
     environment = clean_environment(folder)
     server = Up(environment)
-    yield command_in(environment, folder)
+    yield Command(environment, folder)
     assert server.stop() == 0

@@ -1,18 +1,14 @@
 """`agent-factory run`: an agent from a file, in this process (S9, S80)."""
 
 import json
-import os
-import pty
 import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
 
-from tests.cli.conftest import SCRIPT, Command
+from tests.cli.conftest import EXAMPLES, SCRIPT, SUPPORT, Command
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
-SUPPORT = str(EXAMPLES / "support.yaml")
 QUESTION = "What is 17.5 % of 2340, rounded to cents?"
 
 
@@ -169,29 +165,20 @@ def test_a_call_that_needs_consent_is_denied_where_nobody_can_be_asked(command: 
 
 @pytest.mark.parametrize(("answer", "allowed"), [("y", True), ("n", False)])
 def test_a_person_at_the_terminal_is_asked_before_the_call(
-    environment: dict[str, str], tmp_path: Path, answer: str, allowed: bool
+    command: Command, tmp_path: Path, answer: str, allowed: bool
 ) -> None:
     (tmp_path / "secret.md").write_text("the treasure")
-    main, terminal = pty.openpty()
-    with subprocess.Popen(
-        [SCRIPT, "run", str(EXAMPLES / "notes.yaml"), "Read the file secret.md", "--workspace", str(tmp_path)],
-        stdin=terminal,
-        stdout=subprocess.PIPE,
-        stderr=terminal,
-        env=environment,
-        text=True,
-    ) as process:
-        os.close(terminal)
-        shown = ""
-        while "Allow it?" not in shown:
-            shown += os.read(main, 4096).decode()
-        os.write(main, f"{answer}\n".encode())
-        assert process.stdout is not None
-        out = process.stdout.read()
-    os.close(main)
-    assert process.returncode == 0
-    assert ("treasure" in out) is allowed
-    assert out.count("no language model") == 1
+    code, shown = command.at_terminal(
+        "run",
+        str(EXAMPLES / "notes.yaml"),
+        "Read the file secret.md",
+        "--workspace",
+        str(tmp_path),
+        typed={"Allow it?": f"{answer}\n"},
+    )
+    assert code == 0
+    assert ("treasure" in shown) is allowed
+    assert shown.count("(This is the built-in demo") == 1
 
 
 def test_an_unknown_setting_is_one_clear_line(command: Command) -> None:
@@ -219,30 +206,10 @@ def test_a_pipe_never_gets_escape_sequences(command: Command, extra: dict[str, s
     assert "\x1b" not in result.stdout + result.stderr
 
 
-def _at_a_terminal(environment: dict[str, str], *arguments: str) -> str:
-    main, terminal = pty.openpty()
-    with subprocess.Popen(
-        [SCRIPT, *arguments], stdin=subprocess.DEVNULL, stdout=terminal, stderr=terminal, env=environment
-    ) as process:
-        os.close(terminal)
-        shown = b""
-        while True:
-            try:
-                piece = os.read(main, 4096)
-            except OSError:  # the terminal's end on Linux
-                break
-            if not piece:
-                break
-            shown += piece
-    os.close(main)
-    assert process.returncode == 0
-    return shown.decode()
-
-
-def test_a_terminal_gets_dim_notes_unless_no_color_is_set(environment: dict[str, str]) -> None:
-    terminal = {**environment, "TERM": "xterm-256color"}
-    assert "\x1b[2m" in _at_a_terminal(terminal, "run", SUPPORT, QUESTION)
-    plain = _at_a_terminal({**terminal, "NO_COLOR": "1"}, "run", SUPPORT, QUESTION)
+def test_a_terminal_gets_dim_notes_unless_no_color_is_set(command: Command) -> None:
+    assert "\x1b[2m" in command.at_terminal("run", SUPPORT, QUESTION)[1]
+    code, plain = command.at_terminal("run", SUPPORT, QUESTION, env={"NO_COLOR": "1"})
+    assert code == 0
     assert "409.50" in plain
     assert "\x1b[3" not in plain  # no colour; NO_COLOR does not speak of weight
 
