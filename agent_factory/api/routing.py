@@ -1,11 +1,14 @@
 """Routers as every room makes them: readable operation ids, documented errors, idempotent POSTs."""
 
 from collections.abc import Callable, Coroutine
+from functools import cached_property
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
+from starlette.routing import Match
+from starlette.types import Scope
 
 from agent_factory.api.dependencies import authenticate, writer
 from agent_factory.api.idempotency import Claim, Replayed
@@ -26,6 +29,16 @@ SHOWN_ONCE = "x-shown-once"
 
 class Route(APIRoute):
     """A route whose POST honours Idempotency-Key."""
+
+    @cached_property
+    def _stem(self) -> str:
+        return self.path.partition("{")[0]
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Match as ever, after a look that costs a tenth and tells most other routes apart."""
+        if not scope["path"].startswith(self._stem) and not scope.get("root_path"):
+            return Match.NONE, {}
+        return super().matches(scope)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Wrap the handler, where a request can carry a key."""

@@ -4,6 +4,7 @@ import logging
 import re
 import sys
 from collections.abc import Mapping, MutableMapping
+from functools import lru_cache
 from typing import Any, cast
 
 import orjson
@@ -18,6 +19,8 @@ _SECRET_VALUES = re.compile(
     r"\baf_[0-9a-z]{12}_[A-Za-z0-9_-]{20,}|\bsk-[A-Za-z0-9_-]{16,}|\bhf_[A-Za-z0-9]{16,}"
     r"|\bBearer +[A-Za-z0-9._~+/=-]{8,}|(?<=://)[^/\s:@]+:[^/\s@]+(?=@)"
 )
+_SHORTEST_SECRET = 8
+"""Characters; no pattern above matches less."""
 _MASK = "[redacted]"
 
 
@@ -52,12 +55,17 @@ def configure(settings: LoggingSettings) -> None:
 
 def redact(_logger: object, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
     """Mask values under secret names, and keys and tokens inside any text."""
-    return {name: _MASK if _SECRET_NAMES.search(name) else _clean(value) for name, value in event.items()}
+    return {name: _MASK if _is_secret(name) else _clean(value) for name, value in event.items()}
+
+
+@lru_cache(maxsize=1024)
+def _is_secret(name: str) -> bool:
+    return _SECRET_NAMES.search(name) is not None
 
 
 def _clean(value: object) -> Any:  # noqa: ANN401 - log values are of any type
     if isinstance(value, str):
-        return _SECRET_VALUES.sub(_MASK, value)
+        return _SECRET_VALUES.sub(_MASK, value) if len(value) >= _SHORTEST_SECRET else value
     if isinstance(value, Mapping):
         members = cast("Mapping[object, Any]", value)
         return redact(None, "", {str(name): member for name, member in members.items()})
