@@ -92,6 +92,8 @@ async def _life(app: FastAPI, settings: Settings, rooms: Iterable[Room]) -> Asyn
         stack.push_async_callback(keyring.close)
         app.state.platform = platform
         app.state.authenticate = keyring.verify
+        app.state.recordings = set[asyncio.Task[None]]()
+        stack.push_async_callback(_stop_all, app.state.recordings)
         for room in rooms:
             if room.lifespan is not None:
                 await stack.enter_async_context(room.lifespan(platform))
@@ -124,6 +126,11 @@ async def _embedded(settings: Settings, stack: AsyncExitStack) -> str:
     stack.push_async_callback(server.stop)
     await migrate(url)
     return url
+
+
+async def _stop_all(tasks: set[asyncio.Task[None]]) -> None:
+    for task in list(tasks):
+        await _stop(task)
 
 
 async def _stop(task: asyncio.Task[None]) -> None:

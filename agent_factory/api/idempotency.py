@@ -3,14 +3,17 @@
 A route with a writing transaction locks the key, works and keeps its answer
 in that one transaction, so a crash leaves either both or neither. A route
 that works by other means (a run, a stream) notes the key before it begins and
-the answer when it has gone out; if the process dies in between, the key stays
-taken, for nobody can tell what came of it.
+the answer when it is complete, whether or not its reader is still there; if the
+process dies in between, the key stays taken, for nobody can tell what came of it.
 """
 
+import asyncio
 import hashlib
 import re
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable
 
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -113,12 +116,17 @@ class Claim:
                 raise await self._known(session, name)
         try:
             response = await handler(request)
-        except Problem:
+        except (Problem, RequestValidationError, HTTPException):
             async with database.write(actor.organization_id) as session:
                 await store.drop(session, name)
             raise
         if isinstance(response, EventStream):
-            response.source = _kept(response, response.source, database, name)
+            recording = Recording(response.source)
+            task = asyncio.create_task(recording.settle(response, database, name))
+            running: set[asyncio.Task[None]] = request.app.state.recordings
+            running.add(task)
+            task.add_done_callback(running.discard)
+            response.source = recording.read()
         else:
             async with database.write(actor.organization_id) as session:
                 await store.settle(session, name, response.status_code, bytes(response.body), _headers(response))
@@ -137,19 +145,38 @@ class Claim:
         return Replayed(Response(kept.response, kept.status, {**kept.headers, "Idempotent-Replayed": "true"}))
 
 
-async def _kept(
-    response: Response, source: AsyncIterable[bytes], database: Database, request: store.RequestKey
-) -> AsyncGenerator[bytes, None]:
-    pieces: list[bytes] = []
-    size = 0
-    async for piece in source:
-        size += len(piece)
-        if size <= _LARGEST:
-            pieces.append(piece)
-        yield piece
-    if size <= _LARGEST:
-        async with database.write(request.organization_id) as session:
-            await store.settle(session, request, response.status_code, b"".join(pieces), _headers(response))
+class Recording:
+    """A stream that goes on, and is kept, when its reader leaves: who lost the answer will ask for it again."""
+
+    def __init__(self, source: AsyncIterable[bytes]) -> None:
+        self._source = source
+        self._unread: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self._failure: Exception | None = None
+
+    async def settle(self, response: Response, database: Database, request: store.RequestKey) -> None:
+        """Read the stream to its end and keep it; one that is too large is only passed on."""
+        pieces: list[bytes] = []
+        size = 0
+        try:
+            async for piece in self._source:
+                self._unread.put_nowait(piece)
+                size += len(piece)
+                if size <= _LARGEST:
+                    pieces.append(piece)
+            if size <= _LARGEST:
+                async with database.write(request.organization_id) as session:
+                    await store.settle(session, request, response.status_code, b"".join(pieces), _headers(response))
+        except Exception as error:  # noqa: BLE001 - it is the reader's, and raised there
+            self._failure = error
+        finally:
+            self._unread.put_nowait(None)
+
+    async def read(self) -> AsyncGenerator[bytes, None]:
+        """Give the pieces as they come."""
+        while (piece := await self._unread.get()) is not None:
+            yield piece
+        if self._failure is not None:
+            raise self._failure
 
 
 def _headers(response: Response) -> dict[str, str]:

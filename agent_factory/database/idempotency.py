@@ -6,7 +6,7 @@ from uuid import UUID
 import msgspec
 from sqlalchemy import text
 
-from agent_factory.database.session import Session
+from agent_factory.database.session import ReadSession, Session
 
 _LOCK = text("select pg_try_advisory_xact_lock(hashtextextended(:name, 0))")
 _FIND = text("""
@@ -60,7 +60,7 @@ async def lock(session: Session, request: RequestKey) -> bool:
     return bool((await session.execute(_LOCK, {"name": name})).scalar_one())
 
 
-async def find(session: Session, request: RequestKey) -> Kept | None:
+async def find(session: ReadSession, request: RequestKey) -> Kept | None:
     """Return what the last 24 hours know of the request."""
     row = (await session.execute(_FIND, request.parameters())).one_or_none()
     return None if row is None else Kept(row.body_hash, row.status, row.response or b"", row.headers or {})

@@ -2,9 +2,13 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 import pytest
+from starlette.responses import Response
 
+from agent_factory.api.idempotency import Recording
 from agent_factory.database import idempotency as store
 from agent_factory.database.session import Database
 from agent_factory.security.auth import Actor
@@ -67,6 +71,9 @@ async def test_a_failed_request_may_be_made_again_with_its_key(client: Client) -
     assert refused.status_code == 422
     made = await client.post("/api/v1/agents", json=AGENT, headers=KEY)
     assert made.status_code == 201
+    unread = await client.post("/api/v1/tools/calculator:invoke", json={"arguments": 1}, headers=KEY)
+    assert unread.status_code == 422
+    assert (await client.post("/api/v1/tools/calculator:invoke", json={"arguments": 1}, headers=KEY)).status_code == 422
     missing = await client.post("/api/v1/tools/nope:invoke", json={}, headers=KEY)
     assert missing.status_code == 404
     assert (await client.post("/api/v1/tools/nope:invoke", json={}, headers=KEY)).status_code == 404
@@ -123,3 +130,69 @@ async def test_a_key_that_is_held_by_a_request_in_flight_is_a_conflict(
         answer = await client.post("/api/v1/agents", json=AGENT, headers=KEY)
     assert answer.status_code == 409
     assert answer.json()["code"] == "idempotency_in_flight"
+
+
+async def _talk(client: Client) -> str:
+    agent = await client.create_agent()
+    await client.post(f"/api/v1/agents/{agent['id']}:deploy")
+    session = await client.post("/api/v1/sessions", json={"agent": "support"})
+    return f"/api/v1/sessions/{session.json()['id']}/messages"
+
+
+async def test_a_streamed_answer_is_repeated_as_it_was(client: Client) -> None:
+    path = await _talk(client)
+    said = {"content": "hello", "stream": True}
+    first = await client.post(path, json=said, headers=KEY)
+    again = await client.post(path, json=said, headers=KEY)
+    assert first.headers["content-type"].startswith("text/event-stream")
+    assert again.headers["content-type"] == first.headers["content-type"]
+    assert again.text == first.text
+    assert "run.completed" in first.text
+    assert len((await client.get("/api/v1/runs")).json()["data"]) == 1
+
+
+async def test_a_stream_is_kept_although_its_reader_left(database: Database, actor: Actor) -> None:
+    """Whoever lost the answer will ask for it again with the same key."""
+    go_on = asyncio.Event()
+
+    async def source() -> AsyncGenerator[bytes, None]:
+        yield b"one "
+        await go_on.wait()
+        yield b"two"
+
+    request = store.RequestKey(actor.organization_id, "stream", "POST /somewhere")
+    async with database.write(actor.organization_id) as session:
+        assert await store.claim(session, request, b"x")
+    recording = Recording(source())
+    settling = asyncio.create_task(recording.settle(Response(), database, request))
+    async with aclosing(recording.read()) as pieces:
+        assert await anext(pieces) == b"one "
+    go_on.set()
+    await settling
+    kept = await _find(database, request)
+    assert (kept.status, kept.response) == (200, b"one two")
+
+
+async def test_what_ends_a_stream_early_reaches_its_reader_and_is_not_kept(database: Database, actor: Actor) -> None:
+    async def source() -> AsyncGenerator[bytes, None]:
+        yield b"one"
+        raise RuntimeError("broken")
+
+    request = store.RequestKey(actor.organization_id, "stream", "POST /somewhere")
+    async with database.write(actor.organization_id) as session:
+        assert await store.claim(session, request, b"x")
+    recording = Recording(source())
+    settling = asyncio.create_task(recording.settle(Response(), database, request))
+    async with aclosing(recording.read()) as pieces:
+        assert await anext(pieces) == b"one"
+        with pytest.raises(RuntimeError, match="broken"):
+            await anext(pieces)
+    await settling
+    assert (await _find(database, request)).status is None
+
+
+async def _find(database: Database, request: store.RequestKey) -> store.Kept:
+    async with database.read(request.organization_id) as session:
+        kept = await store.find(session, request)
+    assert kept is not None
+    return kept
