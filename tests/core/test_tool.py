@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Optional
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 
@@ -283,6 +283,7 @@ anything = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(["a", "b", "place", "tags", "kind", "x"]), anything, max_size=6))
 async def test_whatever_comes_in_the_handler_sees_only_values_of_its_types(arguments: dict[str, Any]) -> None:
     """S77"""
@@ -308,6 +309,7 @@ async def test_whatever_comes_in_the_handler_sees_only_values_of_its_types(argum
         assert isinstance(msgspec.json.decode(result), dict)
 
 
+@settings(deadline=None)
 @given(anything)
 async def test_whatever_a_tool_returns_its_result_is_text_that_can_be_stored(value: Any) -> None:
     @tool(max_result=100)

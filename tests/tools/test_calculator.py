@@ -1,7 +1,7 @@
 """The calculator: exact, and bounded in all that it does (S80, abuse 49 and 50)."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent_factory.kit.errors import Invalid, Problem
@@ -125,6 +125,7 @@ def test_what_has_no_value_or_too_large_a_one_ends_in_one_error(expression: str)
         calculate(expression)
 
 
+@settings(deadline=None)
 @given(st.text(st.sampled_from("0123456789.eE+-*/%^() ,_ofpisqrtmax"), max_size=60))
 def test_whatever_is_written_it_gives_a_number_or_says_why_not(expression: str) -> None:
     try:
@@ -135,6 +136,7 @@ def test_whatever_is_written_it_gives_a_number_or_says_why_not(expression: str) 
     assert len(value) <= 4_300
 
 
+@settings(deadline=None)
 @given(st.integers(-(10**9), 10**9), st.integers(-(10**9), 10**9).filter(bool))
 def test_whole_numbers_follow_the_rules_of_python(left: int, right: int) -> None:
     assert calculate(f"({left}) // ({right})") == str(left // right)

@@ -155,7 +155,7 @@ async def test_a_server_that_is_gone_is_one_clear_error(make_context: Make) -> N
         tools = await _tools({"url": f"http://127.0.0.1:{port}/mcp"}, context)
         with pytest.raises(Problem):
             await tools["crash"].call({}, context)
-        with pytest.raises(EgressFailed, match="No connection"):
+        with pytest.raises(EgressFailed):
             await tools["add"].call({"a": 1, "b": 2}, context)
 
 
