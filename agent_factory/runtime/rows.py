@@ -153,7 +153,7 @@ async def read_definition(pool: Pool, organization_id: UUID, snapshot: str) -> D
 
 
 def step_events(entries: Sequence[tuple[int, Entry]]) -> list[tuple[EventId, TurnEvent]]:
-    """Tell all recorded steps of a run as events, with the ids that they had when they happened."""
+    """Tell all recorded steps of a run as events, with the ids that they had when they happened; a summary is told by none."""
     calls: dict[str, str] = {}
     told: list[tuple[EventId, TurnEvent]] = []
     for number, entry in entries:
@@ -184,7 +184,7 @@ def _step_event(entry: Entry, calls: dict[str, str]) -> TurnEvent | None:
             return ToolFinished(entry.path, call_id, entry.name, content, entry.is_error, entry.duration_ms)
         case "approval":
             return _decode_question(entry.input)
-        case "summary":
+        case "summary" | "task":
             return None
 
 
