@@ -1,6 +1,8 @@
 """The ASGI entrance: `granian --interface asgi --factory agent_factory.server:app`."""
 
 import gc
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
@@ -17,7 +19,16 @@ def app(settings: Settings | None = None) -> FastAPI:
     chosen = settings or Settings()
     configure(chosen.logging)
     made = make_app(chosen)
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(_GENERATION_0, 20, 100)
+    started = made.router.lifespan_context
+
+    @asynccontextmanager
+    async def settled(app: FastAPI) -> AsyncGenerator[None, None]:
+        async with started(app):
+            # What is there now stays until the end, so no collection needs to look at it again.
+            gc.collect()
+            gc.freeze()
+            gc.set_threshold(_GENERATION_0, 20, 100)
+            yield
+
+    made.router.lifespan_context = settled
     return made
