@@ -7,6 +7,7 @@ from agent_factory.providers.wire.dialects import dialect_of
 from agent_factory.providers.wire.embeddings import EmbeddingProvider
 from agent_factory.providers.wire.messages import AnthropicMessages
 from agent_factory.providers.wire.provider import WireProvider
+from agent_factory.providers.wire.responses import Responses
 from agent_factory.security.egress import Egress
 
 
@@ -20,6 +21,8 @@ class Endpoint:
         """Make the client in the protocol that the endpoint speaks."""
         if access.protocol == "anthropic":
             return WireProvider(access, egress, AnthropicMessages(access.name))
+        if access.protocol == "responses":
+            return WireProvider(access, egress, Responses(access.name))
         return EmbeddingProvider(access, egress, ChatCompletions(dialect_of(access.name, access.url)))
 
 

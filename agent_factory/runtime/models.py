@@ -33,7 +33,7 @@ class Endpoint(pydantic.BaseModel, frozen=True, extra="forbid"):
 
     url: str = pydantic.Field(pattern=r"^https?://")
     api_key: pydantic.SecretStr | None = None
-    protocol: Literal["openai", "anthropic"] = "openai"
+    protocol: Literal["openai", "anthropic", "responses"] = "openai"
     context_window: int | None = pydantic.Field(default=None, ge=1)
     model: str | None = None
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from agent_factory.core.message import Media, Message, Opaque, Part, Reasoning, Text, ToolCall, ToolResult
+from agent_factory.core.message import Media, Message, Opaque, Part, Reasoning, Role, Text, ToolCall, ToolResult
 
 PROVIDER = "recorded"
 
@@ -49,8 +49,6 @@ def without_nulls(document: dict[str, Any]) -> dict[str, Any]:
 
 class Chat:
     """Chat completions."""
-
-    path = "/chat/completions"
 
     @staticmethod
     def native(request: dict[str, Any]) -> str | None:
@@ -144,8 +142,6 @@ class Chat:
 class Anthropic:
     """Anthropic messages."""
 
-    path = "/messages"
-
     @staticmethod
     def native(request: dict[str, Any]) -> str | None:
         if any(t.get("type") not in (None, "custom") for t in request.get("tools", [])):
@@ -229,6 +225,132 @@ class Anthropic:
                 case _:
                     pass
         return words, [(name, same_json(text or "{}")) for name, text in calls]
+
+
+class OpenAIResponses:
+    """OpenAI responses."""
+
+    @staticmethod
+    def native(request: dict[str, Any]) -> str | None:
+        if any(t.get("type") != "function" for t in request.get("tools") or []):
+            return "a tool that runs at the vendor"
+        if request.get("previous_response_id") or request.get("conversation"):
+            return "a conversation that the vendor keeps"
+        text = json.dumps(request)
+        for mark, reason in (
+            ('"tool_search_', "tools that the vendor loads later"),
+            ('"additional_tools"', "tools that the vendor loads later"),
+            ('"file_id"', "files that the vendor keeps"),
+            ('"context_management"', "context that the vendor edits"),
+            ('"background"', "runs that the vendor keeps"),
+            ('"prompt_cache_breakpoint"', "cache markers"),
+        ):
+            if mark in text:
+                return reason
+        return None
+
+    @staticmethod
+    def tools(request: dict[str, Any]) -> list[dict[str, Any]]:
+        return request.get("tools") or []
+
+    @staticmethod
+    def read(request: dict[str, Any]) -> tuple[str, list[Message]]:
+        """Read a request; what one answer gave becomes one message again."""
+        names: dict[str, str] = {}
+        messages: list[Message] = []
+        for item in _input(request):
+            role, part = OpenAIResponses._item(item, names)
+            last = messages[-1] if messages else None
+            if last is not None and last.role == role == "assistant":
+                messages[-1] = Message(role, (*last.parts, *part))
+            else:
+                messages.append(Message(role, part))
+        return request.get("instructions") or "", messages
+
+    @staticmethod
+    def _item(item: dict[str, Any], names: dict[str, str]) -> tuple[Role, tuple[Part, ...]]:
+        match item.get("type", "message"):
+            case "message":
+                role = item["role"]
+                content = item["content"]
+                blocks = [{"type": "input_text", "text": content}] if isinstance(content, str) else content
+                return role, tuple(_responses_part(b) for b in blocks)
+            case "function_call":
+                names[item["call_id"]] = item["name"]
+                kept = {"provider": PROVIDER, "value": {k: item[k] for k in ("id",) if item.get(k)}}
+                return "assistant", (ToolCall(item["call_id"], item["name"], item["arguments"], raw(kept)),)
+            case "function_call_output":
+                output = item["output"]
+                inner = [] if isinstance(output, str) else output
+                words = output if isinstance(output, str) else "".join(b.get("text", "") for b in inner)
+                media = tuple(m for m in map(_responses_part, inner) if isinstance(m, Media))
+                return "tool", (ToolResult(item["call_id"], names.get(item["call_id"], ""), words, media=media),)
+            case "reasoning":
+                return "assistant", (Reasoning("", PROVIDER, raw(item)),)
+            case _:
+                return "assistant", (Opaque(PROVIDER, raw(item)),)
+
+    @staticmethod
+    def canonical(request: dict[str, Any]) -> list[Any]:
+        instructions = request.get("instructions")
+        out: list[Any] = [{"role": "system", "content": instructions}] if instructions else []
+        for item in _input(request):
+            plain = OpenAIResponses._canonical(item)
+            if plain == {"role": "assistant", "content": []}:
+                continue
+            role = plain.get("role", "tool" if plain.get("type") == "function_call_output" else "assistant")
+            if role == "assistant" and out and out[-1]["role"] == "assistant":
+                out[-1]["items"].append(plain)
+            else:
+                out.append({"role": role, "items": [plain]})
+        return out
+
+    @staticmethod
+    def _canonical(item: dict[str, Any]) -> dict[str, Any]:
+        out = without_nulls(item)
+        if out.get("type") == "function_call":
+            out["arguments"] = same_json(out["arguments"])
+            out.pop("id", None)  # the call id is what ties it to its result
+        if out.get("type") == "function_call_output" and isinstance(out["output"], list):
+            out["output"] = [{k: v for k, v in b.items() if k != "detail"} for b in out["output"]]
+        if "role" not in out:
+            return out
+        content = out.get("content") or []
+        blocks = [{"text": content}] if isinstance(content, str) else content
+        drop = ("type", "detail", "annotations", "logprobs")
+        plain = [{k: v for k, v in b.items() if k not in drop} for b in blocks]
+        return {"role": out["role"], "content": [b for b in plain if b != {"text": ""}]}
+
+    @staticmethod
+    def answer(interaction: dict[str, Any]) -> tuple[str, list[tuple[str, object]]] | None:
+        if interaction["status"] != 200:
+            return None
+        documents = _documents(interaction)
+        output = next((d["response"] for d in documents if d.get("type") == "response.completed"), documents[0])
+        blocks = [b for o in output.get("output", []) if o["type"] == "message" for b in o["content"]]
+        calls = [o for o in output.get("output", []) if o["type"] == "function_call"]
+        words = "".join(b.get("text") or b.get("refusal") or "" for b in blocks)
+        return words, [(c["name"], same_json(c["arguments"])) for c in calls]
+
+
+def _input(request: dict[str, Any]) -> list[dict[str, Any]]:
+    given = request["input"]
+    return [{"role": "user", "content": given}] if isinstance(given, str) else given
+
+
+def _responses_part(block: dict[str, Any]) -> Part:
+    match block["type"]:
+        case "input_text" | "output_text":
+            return Text(block["text"])
+        case "input_image" if "image_url" in block:
+            url = block["image_url"]
+            return _data_url(url) if url.startswith("data:") else Media("image/*", url=url)
+        case "input_file" if "file_data" in block:
+            return msgspec.structs.replace(_data_url(block["file_data"]), name=block.get("filename"))
+        case "input_file" if "file_url" in block:
+            return Media("application/pdf", url=block["file_url"])
+        case kind:
+            raise NativeError(f"content of type {kind}")
 
 
 def _documents(interaction: dict[str, Any]) -> list[dict[str, Any]]:

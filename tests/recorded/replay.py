@@ -35,8 +35,6 @@ _ID = re.compile(r"\b(?:call_[0-9a-f]{32}|pyd_ai_[0-9a-f]{32})\b")
 class Protocolled(Protocol):
     """How one protocol's recordings are read; see `conversations`."""
 
-    path: str
-
     def tools(self, request: dict[str, Any], /) -> list[dict[str, Any]]: ...
     def read(self, request: dict[str, Any], /) -> tuple[str, list[Message]]: ...
     def canonical(self, request: dict[str, Any], /) -> list[Any]: ...
@@ -219,9 +217,12 @@ class Replay:
                 raise DifferenceError(_first_difference(made, wanted))
 
     def _with_known_ids(self, messages: list[Any]) -> list[Any]:
-        """Number the ids of calls to which the server gave none: there each client makes up its own."""
+        """Number the ids of calls to which the server gave none: there each client makes up its own.
+
+        Where a server gives the same id again, the recording client put the response's before it.
+        """
         given = "".join(i["response"] for i in self._interactions)
-        text = json.dumps(messages)
+        text = re.sub(r"\bresp_\w+:(?=call_)", "", json.dumps(messages))
         made_up = [i for i in dict.fromkeys(_ID.findall(text)) if i not in given]
         for number, name in enumerate(made_up):
             text = text.replace(name, f"made-up-{number}")
@@ -246,7 +247,8 @@ def _tool(tool: dict[str, Any], results: list[ToolResult]) -> Tool:
     by_turns = iter([r.content for r in results if r.name == tool["name"] and _ID.fullmatch(r.call_id)])
 
     async def answer(*, context: ToolContext, **_: object) -> str:
-        found = next((r.content for r in results if r.call_id == context.call_id), None)
+        own = [r for r in results if r.name == tool["name"] and r.call_id.rpartition(":")[2] == context.call_id]
+        found = own[0].content if own else None
         return next(by_turns) if found is None else found
 
     parameters = tool.get("parameters") or {"type": "object", "properties": {}}

@@ -10,7 +10,7 @@ from agent_factory.core.message import Media, Message, Reasoning, Text, ToolCall
 from agent_factory.core.model import ModelRejected, ModelRequest, OutputSchema, ToolSpec
 from agent_factory.providers.wire.parts import Encoded, untagged
 
-_REASONING_MODEL = re.compile(r"(?:^|/)(?:o[1-9]|gpt-(?:[5-9]|\d\d)(?!.*-chat))")
+REASONING_MODEL = re.compile(r"(?:^|/)(?:o[1-9]|gpt-(?:[5-9]|\d\d)(?!.*-chat))")
 """OpenAI's reasoning families: they take no sampling settings, wherever they are hosted."""
 
 _AUDIO = {"audio/wav": "wav", "audio/x-wav": "wav", "audio/wave": "wav", "audio/mpeg": "mp3", "audio/mp3": "mp3"}
@@ -140,7 +140,7 @@ def _tool_settings(request: ModelRequest, dialect: Dialect, body: dict[str, Any]
 
 def _sampling(request: ModelRequest, dialect: Dialect, body: dict[str, Any]) -> None:
     settings = request.settings
-    reasoning = _REASONING_MODEL.search(request.model) is not None
+    reasoning = REASONING_MODEL.search(request.model) is not None
     if not reasoning:
         if settings.temperature is not None:
             body["temperature"] = settings.temperature
