@@ -153,7 +153,7 @@ async def read_definition(pool: Pool, organization_id: UUID, snapshot: str) -> D
 
 
 def step_events(entries: Sequence[tuple[int, Entry]]) -> list[tuple[EventId, TurnEvent]]:
-    """Tell all recorded steps of a run as events, with the ids that they had when they happened; a summary is told by none."""
+    """Tell all recorded steps of a run as events, with the ids that they had when they happened."""
     calls: dict[str, str] = {}
     told: list[tuple[EventId, TurnEvent]] = []
     for number, entry in entries:

@@ -5,9 +5,10 @@ from uuid import UUID
 
 import pytest
 
-from agent_factory.core.agent import Agent, ToolUse
+from agent_factory.core.agent import Agent, AgentStatus, ToolUse
 from agent_factory.core.event import ApprovalNeeded, ModelFinished, ToolFinished, TurnCompleted, TurnFailed
 from agent_factory.core.message import ToolCall, ToolResult, user
+from agent_factory.database.models import AgentRow
 from agent_factory.database.session import Database
 from agent_factory.kit.errors import Unavailable
 from agent_factory.kit.ids import uuid7
@@ -294,12 +295,17 @@ async def test_a_turn_of_another_version_than_the_deployed_one_is_refused(
     engine: Engine, database: Database, actor: Actor, agent: Agent
 ) -> None:
     agent_id = uuid7()
-    await database.pool.execute(
-        "insert into agents (id, organization_id, name, description, status, latest_version, deployed_version, "
-        "revision) values ($1, $2, 'helper', '', 'deployed', 2, 2, 1)",
-        agent_id,
-        actor.organization_id,
-    )
+    async with database.write(actor.organization_id) as session:
+        session.add(
+            AgentRow(
+                id=agent_id,
+                organization_id=actor.organization_id,
+                name="helper",
+                status=AgentStatus.DEPLOYED,
+                latest_version=2,
+                deployed_version=2,
+            )
+        )
     start = {"agent_id": agent_id, "deployed": True}
     with pytest.raises(VersionMoved):
         await engine.start(asking(actor, agent, "hi", agent_version=1, **start))
