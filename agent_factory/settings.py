@@ -27,6 +27,8 @@ from agent_factory.security.egress import EgressSettings
 
 _PREFIX = "AF_"
 _OF_THE_COMMANDS = frozenset({"AF_API_KEY", "AF_URL", "AF_HOME"})
+_OF_THE_CHECKS = frozenset({"AF_RECORDED_TRAFFIC", "AF_FUZZ_EXAMPLES", "AF_SLOW_PROOFS"})
+"""Names that mean something beside the product; with them set, it starts as without."""
 _VENDOR_NAMES = {
     "openai_api_key": "OPENAI_API_KEY",
     "openai_base_url": "OPENAI_BASE_URL",
@@ -102,7 +104,7 @@ class _Vendors(PydanticBaseSettingsSource):
 def _refuse_unknown(settings: type[BaseSettings], variables: Iterable[str]) -> None:
     for variable in variables:
         name = variable.upper()
-        if not name.startswith(_PREFIX) or name in _OF_THE_COMMANDS:
+        if not name.startswith(_PREFIX) or name in _OF_THE_COMMANDS | _OF_THE_CHECKS:
             continue
         group, _, field = name.removeprefix(_PREFIX).lower().partition("__")
         declared = settings.model_fields.get(group)

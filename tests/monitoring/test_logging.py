@@ -70,7 +70,7 @@ def test_what_only_sounds_like_one_is_not(name: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        make_key().secret,
+        pytest.param(make_key().secret, id="a key of ours"),
         "sk-proj-abcdefghijklmnopqrstuvwxyz0123456789",
         "hf_abcdefghijklmnopqrstuvwxyz",
         "Bearer eyJhbGciOi.abc.def",
