@@ -11,6 +11,7 @@ import typer
 
 from agent_factory.cli import options
 from agent_factory.cli.problems import CommandFailed, Told
+from agent_factory.cli.state import Credentials
 from agent_factory.kit.errors import Kind, NotFound
 from agent_factory.security.egress import Egress, EgressFailed
 
@@ -160,9 +161,8 @@ def _event(block: str) -> Event | None:
     return Event(fields.get("event", ["message"])[-1], "\n".join(fields["data"]), fields.get("id", [""])[-1])
 
 
-@asynccontextmanager
-async def connected(ctx: typer.Context) -> AsyncGenerator[Server, None]:
-    """Reach the server that flags, environment or state folder name."""
+def key_of(ctx: typer.Context) -> Credentials:
+    """Find the server and the key: flags go over the environment, and that over what `up` kept."""
     chosen = options.of(ctx)
     kept = chosen.state.credentials
     key = chosen.api_key or (kept.api_key if kept else None)
@@ -172,7 +172,14 @@ async def connected(ctx: typer.Context) -> AsyncGenerator[Server, None]:
             f"No API key is known for {url}. Start a server with `agent-factory up`, "
             "or give the key of a running one by --api-key or AF_API_KEY."
         )
-    server = Server(url, key)
+    return Credentials(url, key)
+
+
+@asynccontextmanager
+async def connected(ctx: typer.Context) -> AsyncGenerator[Server, None]:
+    """Reach the server that flags, environment or state folder name."""
+    found = key_of(ctx)
+    server = Server(found.url, found.api_key)
     try:
         yield server
     finally:

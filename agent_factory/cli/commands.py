@@ -6,7 +6,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from agent_factory.cli.problems import exit_code, lines
+from agent_factory.cli.problems import ERROR, exit_code, lines
 from agent_factory.kit.errors import Problem
 
 
@@ -23,3 +23,10 @@ class Commands(TyperGroup):
             for line in lines(problem):
                 typer.echo(line, err=True)
             raise typer.Exit(exit_code(problem)) from problem
+        except (typer.Exit, typer.Abort, typer.TyperException, BrokenPipeError):
+            raise
+        except Exception as error:  # whatever else it is, the person at the terminal gets a sentence
+            if ctx.params.get("debug"):
+                raise
+            typer.echo(f"error: {type(error).__name__}: {error}. Run it with --debug to see where.", err=True)
+            raise typer.Exit(ERROR) from error

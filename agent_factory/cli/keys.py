@@ -23,6 +23,14 @@ def create(
     show(made, form, ("id", "name", "key") if form is Format.TABLE else ())
 
 
+@app.command("show")
+def show_key(ctx: typer.Context) -> None:
+    """Print the key that commands here use, for another program."""
+    from agent_factory.cli import client
+
+    typer.echo(client.key_of(ctx).api_key)
+
+
 @app.command("list")
 def list_keys(ctx: typer.Context, form: FormatOption = Format.TABLE) -> None:
     """List keys, newest first, without their secrets."""

@@ -1,6 +1,7 @@
 """Commands as a person runs them: the installed script, in a clean environment."""
 
 import fcntl
+import json
 import os
 import pty
 import re
@@ -15,7 +16,8 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(sys.executable).parent / "agent-factory"
-EXAMPLES = Path(__file__).parents[2] / "examples"
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
 SUPPORT = str(EXAMPLES / "support.yaml")
 _PATIENCE = 20.0
 """Seconds that a terminal may be silent."""
@@ -25,6 +27,8 @@ def clean_environment(folder: Path) -> dict[str, str]:
     """Give variables for a command: no model, no server, a home of its own."""
     return {
         "PATH": f"{SCRIPT.parent}:/usr/bin:/bin",
+        # the tree under test, wherever another one is installed
+        "PYTHONPATH": str(ROOT),
         "HOME": str(folder / "home"),
         "AF_HOME": str(folder / "state"),
         # no Ollama of this machine takes part
@@ -112,6 +116,7 @@ class Up:
             if found:
                 self.url = found[1]
                 return
+        self.kill()
         pytest.fail(f"the server did not get ready:\n{self.told}")
 
     def stop(self) -> int:
@@ -154,10 +159,11 @@ def up(environment: dict[str, str]) -> Generator[Callable[..., Up], None, None]:
 
 
 @pytest.fixture(scope="module")
-def server_command(tmp_path_factory: pytest.TempPathFactory) -> Generator[Command, None, None]:
-    """Run `agent-factory` beside one running server, shared by the tests of a file."""
+def server_command(tmp_path_factory: pytest.TempPathFactory, model_server_port: int) -> Generator[Command, None, None]:
+    """Run `agent-factory` beside one running server, shared by the tests of a file; `here:` is the model server."""
     folder = tmp_path_factory.mktemp("server")
-    environment = clean_environment(folder)
+    here = {"here": {"url": f"http://127.0.0.1:{model_server_port}/v1"}}
+    environment = {**clean_environment(folder), "AF_MODELS__ENDPOINTS": json.dumps(here)}
     server = Up(environment)
     yield Command(environment, folder)
     assert server.stop() == 0

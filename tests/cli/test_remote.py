@@ -180,6 +180,23 @@ def test_ctrl_c_at_the_prompt_leaves(server_command: Command, agent: str) -> Non
     assert code == 0
 
 
+def test_ctrl_c_in_an_answer_stops_that_answer_and_the_run(
+    server_command: Command, agent: str, tmp_path: Path, model_server_port: int
+) -> None:
+    file = tmp_path / "endless.yaml"
+    file.write_text(f"name: {agent}\nmodel: here:endless\n")
+    server_command("agent", "edit", agent, "--file", str(file))
+    server_command("agent", "deploy", agent)
+    said = '{"endless": true, "pause": 0.05}'
+    code, shown = server_command.at_terminal(
+        "chat", agent, typed={"you> ": f"{said}\n", f"{said}\r\n": "", " ": "\x03", "stopped": "/exit\n"}
+    )
+    assert code == 0, shown
+    runs = json.loads(server_command("runs", "list", "-o", "json").stdout)
+    identity = str(_get(server_command, agent)["id"])
+    assert [r["status"] for r in runs if r["agent_id"] == identity] == ["cancelled"]
+
+
 def test_a_call_that_needs_consent_waits_for_the_person_at_the_terminal(
     server_command: Command, agent: str, tmp_path: Path
 ) -> None:

@@ -1,5 +1,6 @@
 """`agent-factory up`: the product in one command, and what survives its end (S59)."""
 
+import asyncio
 import http.client
 import json
 import re
@@ -14,6 +15,7 @@ import psutil
 import pytest
 
 from tests.cli.conftest import SUPPORT, Command, Up
+from tests.doubles.fixtures import ModelServer
 
 Start = Callable[..., Up]
 
@@ -23,6 +25,18 @@ def _get(url: str, path: str, key: str | None = None) -> tuple[int, bytes]:
     connection = http.client.HTTPConnection(split.hostname or "", split.port, timeout=10)
     try:
         connection.request("GET", path, headers={"authorization": f"Bearer {key}"} if key else {})
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    finally:
+        connection.close()
+
+
+def _post(url: str, path: str, key: str, body: dict[str, str]) -> tuple[int, bytes]:
+    split = urlsplit(url)
+    connection = http.client.HTTPConnection(split.hostname or "", split.port, timeout=30)
+    try:
+        headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
+        connection.request("POST", path, body=json.dumps(body), headers=headers)
         answer = connection.getresponse()
         return answer.status, answer.read()
     finally:
@@ -96,6 +110,28 @@ def test_a_signal_lets_requests_finish_and_stops_everything(
     refused = command("agent", "list")
     assert refused.returncode == 1
     assert f"No server answers at {server.url}. Start one with: agent-factory up" in refused.stderr
+
+
+async def test_a_request_in_flight_gets_its_answer_before_the_end(
+    up: Start, command: Command, model_server: ModelServer, environment: dict[str, str], tmp_path: Path
+) -> None:
+    server = up(env={"AF_MODELS__ENDPOINTS": json.dumps({"here": {"url": model_server.url}})})
+    file = tmp_path / "slow.yaml"
+    file.write_text("name: slow\nmodel: here:echo\n")
+    command("agent", "create", str(file))
+    command("agent", "deploy", "slow")
+    key = json.loads((Path(environment["AF_HOME"]) / "credentials.json").read_text())["api_key"]
+    said = '{"say": "late but here", "delay": 1.5, "key": "up-in-flight"}'
+    asking = asyncio.create_task(
+        asyncio.to_thread(_post, server.url, "/api/v1/runs", key, {"agent": "slow", "input": said})
+    )
+    while (await model_server.calls("up-in-flight"))["calls"] == 0:
+        assert not asking.done()
+    server.process.terminate()
+    status, body = await asking
+    assert status == 201
+    assert json.loads(body)["message"]["text"] == "late but here"
+    assert server.stop() == 0
 
 
 def test_a_taken_port_is_one_clear_sentence(command: Command) -> None:
