@@ -42,7 +42,7 @@ ADD = ToolSpec(
 CALLING = ModelSettings(tool_choice="required", max_tokens=900, parallel_tool_calls=False)
 
 
-@pytest.fixture(params=["openai", "anthropic"])
+@pytest.fixture(params=["openai", "anthropic", "responses"])
 def llama(request: pytest.FixtureRequest, llama_url: str, egress: Egress) -> ModelProvider:
     """The server over one of the wires."""
     return plugin.build(Access("llama", f"{llama_url}/v1", None, 8192, request.param), egress)

@@ -72,9 +72,9 @@ def read_response(provider: str, document: dict[str, Any], seen: list[Any]) -> M
     if document.get("error"):
         raise stream_failure(provider, document["error"])
     output = items(document.get("output")) or seen
-    status = document.get("status")
-    if status in _UNFINISHED or (not output and status is None):
-        raise ModelProtocolError(f"{provider} answered with a response that is {text(status) or 'empty'}.")
+    status = text(document.get("status"))
+    if status in _UNFINISHED or not (output or status):
+        raise ModelProtocolError(f"{provider} answered with a response that is {status or 'empty'}.")
     parts: list[Part] = []
     refused = False
     for item in output:
@@ -165,7 +165,7 @@ class ResponsesDecoder:
         return events
 
     def _event(self, document: dict[str, Any]) -> ModelEvent | None:
-        kind = document.get("type")
+        kind = text(document.get("type"))
         index = count(document.get("output_index"))
         if kind in _WORDS:
             return TextDelta(text(document.get("delta")))

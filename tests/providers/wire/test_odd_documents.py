@@ -14,9 +14,10 @@ from agent_factory.providers.wire.chat_messages import Dialect
 from agent_factory.providers.wire.failures import failure
 from agent_factory.providers.wire.messages import AnthropicMessages
 from agent_factory.providers.wire.provider import Wire
+from agent_factory.providers.wire.responses import Responses
 from tests.providers.wire.streams import read, sse
 
-WIRES: list[Wire] = [ChatCompletions(Dialect("p")), AnthropicMessages("p")]
+WIRES: list[Wire] = [ChatCompletions(Dialect("p")), AnthropicMessages("p"), Responses("p")]
 KEYS = st.sampled_from(
     [
         *(
@@ -34,7 +35,18 @@ KEYS = st.sampled_from(
         ),
         *("text", "usage", "prompt_tokens", "error", "finish_reason", "reasoning", "reasoning_details", "refusal"),
         *("content_block", "thinking", "signature", "partial_json", "stop_reason", "input", "input_tokens", "x_groq"),
-        *("message_start", "code", "status", "citation", "prompt_tokens_details"),
+        *(
+            "message_start",
+            "code",
+            "status",
+            "citation",
+            "prompt_tokens_details",
+            "response",
+            "output",
+            "item",
+            "summary",
+        ),
+        *("output_index", "call_id"),
     ]
 )
 WORDS = st.sampled_from(
@@ -48,6 +60,14 @@ WORDS = st.sampled_from(
             "content_block_delta",
             "message_delta",
         ),
+        *(
+            "response.completed",
+            "response.output_item.added",
+            "response.output_item.done",
+            "function_call",
+            "reasoning",
+        ),
+        *("response.function_call_arguments.delta", "response.output_text.delta", "completed", "message"),
         *("message_stop", "error", "text_delta", "input_json_delta", "stop", "x", "", "{", "server_tool_use"),
     ]
 )
