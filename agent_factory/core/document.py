@@ -23,7 +23,7 @@ from agent_factory.core.schema import MAX_DEPTH, pointer
 from agent_factory.kit.errors import FieldError, Invalid
 
 MAX_CHARACTERS = 2_000_000
-_MAX_NODES = 200_000
+MAX_NODES = 200_000
 """What all nodes come to once aliases are written out."""
 
 _LEAST, _MOST = -(2**63), 2**64 - 1
@@ -34,27 +34,30 @@ _INT = re.compile(r"[-+]?(?:0|[1-9][0-9]*)\Z")
 _FLOAT = re.compile(r"[-+]?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?\Z")
 """YAML 1.2's core schema without octal, hexadecimal, infinity and NaN: `on`, `no`, `0123` and dates are text."""
 
+_UNUSUAL = re.compile("[\\x00-\\x08\\x0b-\\x1f\\x7f-\\xa0\\u2028\\u2029\\ufeff]")
+"""Characters that some reader of YAML takes for a line's end or for nothing, unless they are escaped."""
+
 _Path = list[str | int]
 
 
-def read(text: str) -> Any:  # noqa: ANN401 - any JSON
+def read(text: str, *, characters: int = MAX_CHARACTERS, depth: int = MAX_DEPTH, nodes: int = MAX_NODES) -> Any:  # noqa: ANN401 - any JSON
     """Read one YAML or JSON document as JSON data.
 
     Refuses, as `Invalid` at a JSON pointer: duplicate keys, tags, keys that
-    are no text, numbers that JSON has not, more than 2,000,000 characters, 64
-    levels, or 200,000 nodes with every alias written out.
+    are no text, numbers that JSON has not, and what has more characters,
+    levels, or nodes with every alias written out, than given.
     """
-    if len(text) > MAX_CHARACTERS:
-        raise _fault([], f"the document is longer than {MAX_CHARACTERS} characters")
+    if len(text) > characters:
+        raise _fault([], f"the document is longer than {characters} characters")
     if text.lstrip()[:1] in ("{", "["):
         try:
-            return _read_json(text)
+            return _read_json(text, depth)
         except json.JSONDecodeError:
             pass  # it may be YAML in flow style; whose report also has the line
-    return _read_yaml(text)
+    return _read_yaml(text, depth, nodes)
 
 
-def _read_json(text: str) -> Any:  # noqa: ANN401 - any JSON
+def _read_json(text: str, most: int) -> Any:  # noqa: ANN401 - any JSON
     try:
         document = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
     except json.JSONDecodeError:
@@ -62,7 +65,7 @@ def _read_json(text: str) -> Any:  # noqa: ANN401 - any JSON
     except (RecursionError, ValueError) as error:
         detail = "nested too deeply" if isinstance(error, RecursionError) else "a number is too large"
         raise _fault([], detail) from None
-    _check(document, [], 0)
+    _check(document, [], 0, most)
     return document
 
 
@@ -79,16 +82,16 @@ def _no_constant(name: str) -> None:
     raise _fault([], f"{name} is not a JSON number")
 
 
-def _check(node: Any, path: _Path, depth: int) -> None:  # noqa: ANN401 - any JSON
+def _check(node: Any, path: _Path, depth: int, most: int) -> None:  # noqa: ANN401 - any JSON
     """Refuse what YAML would refuse too: depth, and numbers beyond JSON's common range."""
-    if depth > MAX_DEPTH:
-        raise _fault(path, f"nested more than {MAX_DEPTH} deep")
+    if isinstance(node, dict | list) and depth >= most:
+        raise _fault(path, f"nested more than {most} deep")
     if isinstance(node, dict):
         for key, value in cast("dict[str, Any]", node).items():
-            _check(value, [*path, key], depth + 1)
+            _check(value, [*path, key], depth + 1, most)
     elif isinstance(node, list):
         for index, value in enumerate(cast("list[Any]", node)):
-            _check(value, [*path, index], depth + 1)
+            _check(value, [*path, index], depth + 1, most)
     elif isinstance(node, int | float):
         _number(node, path)
 
@@ -105,9 +108,9 @@ def _fault(path: _Path, detail: str) -> Invalid:
     return Invalid("The document cannot be read.", errors=[FieldError(pointer(path), detail)])
 
 
-def _read_yaml(text: str) -> Any:  # noqa: ANN401 - any JSON
+def _read_yaml(text: str, depth: int, nodes: int) -> Any:  # noqa: ANN401 - any JSON
     loader = cast("type[yaml.SafeLoader]", getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    builder = _Builder()
+    builder = _Builder(depth, nodes)
     try:
         for event in yaml.parse(text, Loader=loader):
             builder.take(event)
@@ -131,7 +134,9 @@ class _Frame(msgspec.Struct):
 class _Builder:
     """Builds data from a stream of events, without recursion and without YAML's node graph."""
 
-    def __init__(self) -> None:
+    def __init__(self, most_depth: int, most_nodes: int) -> None:
+        self._most_depth = most_depth
+        self._most_nodes = most_nodes
         self.root: Any = None
         self._stack: list[_Frame] = []
         self._anchors: dict[str, tuple[Any, int]] = {}
@@ -167,8 +172,8 @@ class _Builder:
     def _begin(self, items: dict[str, Any] | list[Any], anchor: str | None) -> None:
         if self._stack and self._expects_key():
             raise _fault(self.path(), "a key has to be text")
-        if len(self._stack) >= MAX_DEPTH:
-            raise _fault(self.path(), f"nested more than {MAX_DEPTH} deep")
+        if len(self._stack) >= self._most_depth:
+            raise _fault(self.path(), f"nested more than {self._most_depth} deep")
         self._stack.append(_Frame(items, anchor, 1))
 
     def _expects_key(self) -> bool:
@@ -189,8 +194,8 @@ class _Builder:
             return
         frame = self._stack[-1]
         frame.nodes += nodes
-        if frame.nodes > _MAX_NODES:
-            raise _fault(self.path(), f"more than {_MAX_NODES} nodes")
+        if frame.nodes > self._most_nodes:
+            raise _fault(self.path(), f"more than {self._most_nodes} nodes")
         if isinstance(frame.items, list):
             frame.items.append(value)
         elif frame.key is None:
@@ -244,7 +249,8 @@ class _Writer(yaml.SafeDumper):
 
 
 def _write_text(_writer: _Writer, value: str) -> yaml.ScalarNode:
-    return yaml.ScalarNode("tag:yaml.org,2002:str", value, style="|" if "\n" in value else None)
+    style = '"' if _UNUSUAL.search(value) else "|" if "\n" in value else None
+    return yaml.ScalarNode("tag:yaml.org,2002:str", value, style=style)
 
 
 _Writer.add_representer(str, _write_text)
