@@ -1,4 +1,4 @@
-"""What a running turn tells its watchers, in order."""
+"""What a running turn or workflow tells its watchers, in order."""
 
 from typing import Any
 
@@ -61,6 +61,35 @@ class Retrying(msgspec.Struct, frozen=True, tag="model.retrying"):
     delay: float
 
 
+class TaskStarted(msgspec.Struct, frozen=True, tag="task.started"):
+    """A task of a workflow begins."""
+
+    path: str
+    task: str
+    task_type: str
+
+
+class TaskFinished(msgspec.Struct, frozen=True, tag="task.completed", omit_defaults=True):
+    """A task of a workflow ended; `error` has code, title, detail and path where it failed."""
+
+    path: str
+    task: str
+    task_type: str
+    status: str
+    duration_ms: int = 0
+    error: dict[str, Any] | None = None
+
+
+class TaskRetrying(msgspec.Struct, frozen=True, tag="task.retrying"):
+    """A task failed at its `attempt`, and is tried again after a pause of `delay` seconds."""
+
+    path: str
+    task: str
+    code: str
+    attempt: int
+    delay: float
+
+
 class ApprovalNeeded(msgspec.Struct, frozen=True, tag="approval.requested"):
     """A person has to decide before the turn can go on."""
 
@@ -110,6 +139,9 @@ TurnEvent = (
     | ToolFinished
     | ModelFinished
     | Retrying
+    | TaskStarted
+    | TaskFinished
+    | TaskRetrying
     | ApprovalNeeded
     | TurnCompleted
     | TurnFailed

@@ -49,7 +49,16 @@ def compile_expression(text: str) -> Expression:
     divided by a number. Time and memory of both are bounded by the limits of
     this module, whatever text and values say.
     """
+    return _compiled(text, _parse(text.strip()))
+
+
+def compile_named(text: str) -> tuple[Expression, set[str]]:
+    """Do what `compile_expression` and `names` do, reading the text once."""
     tree = _parse(text.strip())
+    return _compiled(text, tree), _names(tree)
+
+
+def _compiled(text: str, tree: ast.Expression) -> Expression:
     if sum(1 for _ in ast.walk(tree)) > MAX_NODES:
         raise ExpressionInvalid(f"An expression has at most {MAX_NODES} parts.")
     run = _compile(tree.body, 0)
@@ -67,7 +76,10 @@ def compile_expression(text: str) -> Expression:
 
 def names(text: str) -> set[str]:
     """List the names that an expression reads, without those of functions."""
-    tree = _parse(text.strip())
+    return _names(_parse(text.strip()))
+
+
+def _names(tree: ast.Expression) -> set[str]:
     called = {id(n.func) for n in ast.walk(tree) if isinstance(n, ast.Call)}
     return {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and id(n) not in called and n.id not in _WORDS}
 

@@ -8,13 +8,13 @@ import msgspec
 class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     """One finished step of a run.
 
-    `path` names the step inside the run (`model/0`, `tool/0/1`, `summary/0`)
-    and is unique in it. `input` and `output` are JSON; `output` is what a
+    `path` names the step inside the run (`model/0`, `tool/0/1`, `summary/0`,
+    in a workflow `fetch` or `each[3]/fetch`) and is unique in it. `input` and `output` are JSON; `output` is what a
     replay uses instead of doing the step again.
     """
 
     path: str
-    kind: Literal["model", "tool", "approval", "summary"]
+    kind: Literal["model", "tool", "approval", "summary", "task"]
     name: str
     input: msgspec.Raw
     output: msgspec.Raw

@@ -13,16 +13,20 @@ from agent_factory.kit.errors import FieldError
 Renderer = Callable[[Context], Any]
 
 
-def compile_template(document: Any) -> Renderer:  # noqa: ANN401 - any JSON value
+def compile_template(
+    document: Any,  # noqa: ANN401 - any JSON value
+    compiler: Callable[[str], Expression] = compile_expression,
+) -> Renderer:
     """Turn a JSON document into a function of a context.
 
     A text that is one `{{ expression }}` and nothing else gives the value
     itself; an expression amid other words is written as text, null as nothing,
     lists and objects as JSON. Keys of objects are taken as they are. Raises
-    one `ExpressionInvalid` with the pointer of every broken expression.
+    one `ExpressionInvalid` with the pointer of every broken expression, which
+    are those that `compiler` does not take.
     """
     faults: list[FieldError] = []
-    render = _compile(document, [], faults)
+    render = _Templates(compiler, faults).compile(document, [])
     if faults:
         raise ExpressionInvalid(f"{len(faults)} broken expression(s).", errors=faults)
     return render
@@ -46,41 +50,47 @@ def expressions_in(document: Any) -> list[tuple[str, str]]:  # noqa: ANN401 - an
     return found
 
 
-def _compile(value: Any, path: list[str | int], faults: list[FieldError]) -> Renderer:  # noqa: ANN401 - any JSON value
-    if isinstance(value, str):
-        return _text(value, path, faults)
-    if isinstance(value, dict):
-        fields = {k: _compile(v, [*path, k], faults) for k, v in cast("dict[str, Any]", value).items()}
-        return lambda context: {key: render(context) for key, render in fields.items()}
-    if isinstance(value, list | tuple):
-        items = [_compile(v, [*path, i], faults) for i, v in enumerate(cast("list[Any]", value))]
-        return lambda context: [render(context) for render in items]
-    return lambda _context: value
+class _Templates:
+    """Compiles documents, collecting the faults of their expressions."""
 
+    def __init__(self, compiler: Callable[[str], Expression], faults: list[FieldError]) -> None:
+        self._compiler = compiler
+        self._faults = faults
 
-def _text(text: str, path: list[str | int], faults: list[FieldError]) -> Renderer:
-    parts: list[str | Expression] = []
-    for is_code, piece in _split(text):
-        if not is_code:
-            parts.append(piece)
-            continue
-        try:
-            parts.append(compile_expression(piece))
-        except ExpressionInvalid as error:
-            faults.append(FieldError(pointer(path), error.detail))
-    if len(parts) == 1:
-        only = parts[0]
-        return only if callable(only) else lambda _context: only
-    if not any(callable(p) for p in parts):
-        return lambda _context: text
+    def compile(self, value: Any, path: list[str | int]) -> Renderer:  # noqa: ANN401 - any JSON value
+        if isinstance(value, str):
+            return self._text(value, path)
+        if isinstance(value, dict):
+            fields = {k: self.compile(v, [*path, k]) for k, v in cast("dict[str, Any]", value).items()}
+            return lambda context: {key: render(context) for key, render in fields.items()}
+        if isinstance(value, list | tuple):
+            items = [self.compile(v, [*path, i]) for i, v in enumerate(cast("list[Any]", value))]
+            return lambda context: [render(context) for render in items]
+        return lambda _context: value
 
-    def render(context: Context) -> str:
-        words = [_written(p(context)) if callable(p) else p for p in parts]
-        if sum(map(len, words)) > MAX_TEXT:
-            raise ExpressionFailed(f"The text would be longer than {MAX_TEXT} characters.")
-        return "".join(words)
+    def _text(self, text: str, path: list[str | int]) -> Renderer:
+        parts: list[str | Expression] = []
+        for is_code, piece in _split(text):
+            if not is_code:
+                parts.append(piece)
+                continue
+            try:
+                parts.append(self._compiler(piece))
+            except ExpressionInvalid as error:
+                self._faults.append(FieldError(pointer(path), error.detail))
+        if len(parts) == 1:
+            only = parts[0]
+            return only if callable(only) else lambda _context: only
+        if not any(callable(p) for p in parts):
+            return lambda _context: text
 
-    return render
+        def render(context: Context) -> str:
+            words = [_written(p(context)) if callable(p) else p for p in parts]
+            if sum(map(len, words)) > MAX_TEXT:
+                raise ExpressionFailed(f"The text would be longer than {MAX_TEXT} characters.")
+            return "".join(words)
+
+        return render
 
 
 def _split(text: str) -> list[tuple[bool, str]]:

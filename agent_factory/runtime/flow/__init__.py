@@ -1,0 +1,1 @@
+"""Runs workflows: walks the graph, keeps the journal, waits without holding anything."""
