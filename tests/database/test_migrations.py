@@ -20,7 +20,7 @@ from agent_factory.database import migrations
 from agent_factory.database.base import Base
 from agent_factory.database.driver import connector
 from agent_factory.database.embedded import Server
-from agent_factory.database.migrations import MissingRight, configuration, head, migrate
+from agent_factory.database.migrations import MissingRight, configuration, head, in_models, migrate
 from agent_factory.database.session import Database
 from agent_factory.database.settings import DatabaseSettings
 from agent_factory.kit.errors import Unavailable
@@ -43,14 +43,24 @@ async def ask(url: str, sql: str) -> Any:
         await connection.close()
 
 
+OPTIONS = {"compare_server_default": True, "compare_type": True, "include_name": in_models}
+
+
 def differences(connection: Connection) -> list[Any]:
-    context = MigrationContext.configure(connection, opts={"compare_server_default": True, "compare_type": True})
+    context = MigrationContext.configure(connection, opts=OPTIONS)
     return compare_metadata(context, Base.metadata)
 
 
-TABLES = (
-    "SELECT count(*) FROM information_schema.tables WHERE table_schema = 'public' AND table_name <> 'alembic_version'"
-)
+TABLES = """
+SELECT count(*) FROM pg_class
+WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p') AND NOT relispartition
+    AND relname <> 'alembic_version'
+"""
+FUNCTIONS = """
+SELECT count(*) FROM pg_proc JOIN pg_language l ON l.oid = prolang
+WHERE pronamespace = 'public'::regnamespace AND lanname IN ('sql', 'plpgsql')
+"""
+PARTITIONS = "SELECT count(*) FROM pg_class WHERE relkind = 'r' AND relispartition"
 
 
 async def test_the_history_goes_up_down_and_up_and_ends_at_the_models(empty_database_url: str) -> None:
@@ -59,7 +69,8 @@ async def test_the_history_goes_up_down_and_up_and_ends_at_the_models(empty_data
     assert await over(empty_database_url, differences) == []
     await migrate(empty_database_url, "base")
     assert await ask(empty_database_url, TABLES) == 0
-    assert await ask(empty_database_url, "SELECT count(*) FROM pg_proc WHERE proname = 'refuse_change'") == 0
+    assert await ask(empty_database_url, PARTITIONS) == 0
+    assert await ask(empty_database_url, FUNCTIONS) == 0
     await migrate(empty_database_url)
     assert await over(empty_database_url, differences) == []
 

@@ -30,6 +30,12 @@ SEEN_BY_SYSTEM = {
     "run_snapshots",
     "runs",
     "run_steps",
+    "workflows",
+    "triggers",
+    "trigger_ticks",
+    "events",
+    "run_waits",
+    "approvals",
 }
 
 
@@ -47,7 +53,7 @@ async def test_every_table_with_an_organisation_has_forced_row_level_security(da
                array(SELECT r.rolname::text FROM pg_policy p JOIN pg_roles r ON r.oid = ANY (p.polroles)
                      WHERE p.polrelid = c.oid ORDER BY 1) AS roles
         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-        WHERE n.nspname = 'public' AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+        WHERE n.nspname = 'public' AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND NOT c.relispartition
           AND (c.relname = 'organizations' OR EXISTS (
               SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'organization_id'))
         ORDER BY 1

@@ -1,5 +1,6 @@
 """The schema's history, and the way to its head."""
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ _FOLDER = Path(__file__).parent
 _NO_RIGHT = "42501"
 _LOCK = 0x6166_6D67
 """Of the advisory lock: two processes that start together migrate one after the other."""
+_PARTITION = re.compile(r"runs?(_steps)?_(default|\d{4}_\d{2})$")
 _PATIENT = DatabaseSettings(statement_timeout=3600, lock_timeout=3600, idle_in_transaction_timeout=3600)
 
 
@@ -33,6 +35,11 @@ class MissingRight(Problem):
     kind = Kind.FORBIDDEN
     code = "database_right_missing"
     title = "The database login lacks a right"
+
+
+def in_models(name: str | None, kind: str, _parents: object = None) -> bool:
+    """Tell whether a name of the database is one that models know of: partitions come and go by themselves."""
+    return kind != "table" or name is None or _PARTITION.match(name) is None
 
 
 def head() -> str:

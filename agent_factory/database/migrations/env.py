@@ -4,11 +4,13 @@ from alembic import context
 
 from agent_factory.database import models
 from agent_factory.database.base import Base
+from agent_factory.database.migrations import in_models
 
 context.configure(
     connection=context.config.attributes["connection"],
     target_metadata=Base.metadata if models else None,
     compare_server_default=True,
+    include_name=in_models,
     transaction_per_migration=True,
 )
 

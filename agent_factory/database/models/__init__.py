@@ -5,20 +5,26 @@ from agent_factory.database.models.auth import ApiKeyRow, UserRow
 from agent_factory.database.models.idempotency import IdempotencyKeyRow
 from agent_factory.database.models.organizations import OrganizationRow
 from agent_factory.database.models.runs import (
+    ApprovalRow,
     MessageRow,
     ProcessRow,
     RunRow,
     RunSnapshotRow,
     RunStatus,
     RunStepRow,
+    RunWaitRow,
     SessionRow,
 )
+from agent_factory.database.models.triggers import EventRow, TriggerRow, TriggerTickRow
+from agent_factory.database.models.workflows import WorkflowRow, WorkflowVersionRow
 
 __all__ = [
     "AgentRow",
     "AgentTemplateRow",
     "AgentVersionRow",
     "ApiKeyRow",
+    "ApprovalRow",
+    "EventRow",
     "IdempotencyKeyRow",
     "MessageRow",
     "OrganizationRow",
@@ -27,6 +33,11 @@ __all__ = [
     "RunSnapshotRow",
     "RunStatus",
     "RunStepRow",
+    "RunWaitRow",
     "SessionRow",
+    "TriggerRow",
+    "TriggerTickRow",
     "UserRow",
+    "WorkflowRow",
+    "WorkflowVersionRow",
 ]

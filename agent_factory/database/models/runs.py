@@ -1,6 +1,7 @@
-"""Conversations and runs: what the engine writes (S148).
+"""Conversations and runs: what the engine writes (S148, S158).
 
-No foreign keys here: a check on every insert would lock the parent's row while
+Runs and their steps lie in partitions by month of the run's id, which is its
+time; see `database.retention`. No foreign keys here: a check on every insert would lock the parent's row while
 the same turn updates it. The engine writes parent and child in one statement.
 """
 
@@ -10,7 +11,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Enum, Index, String, text
+from sqlalchemy import BigInteger, CheckConstraint, Enum, Index, String, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from agent_factory.database.base import Base, Created, Identified, Owned, Updated
@@ -71,7 +72,13 @@ class RunSnapshotRow(Owned, Base):
 
 
 class RunRow(Identified, Owned, Created, Base):
-    """One execution. `owner`, `epoch` and `lease_until` say which process works on it."""
+    """One execution of an agent or a workflow.
+
+    `owner` and `epoch` say which process works on it. `attempts` counts how
+    often processes died over it without getting further than `progress` steps;
+    `signals` counts what happened that a waiting run wants to know of.
+    `parent_run` and `parent_path` name the task that started it.
+    """
 
     __tablename__ = "runs"
 
@@ -80,6 +87,12 @@ class RunRow(Identified, Owned, Created, Base):
     agent_id: Mapped[UUID | None]
     agent_version: Mapped[int | None]
     session_id: Mapped[UUID | None]
+    workflow_id: Mapped[UUID | None]
+    workflow_version: Mapped[int | None]
+    parent_run: Mapped[UUID | None]
+    parent_path: Mapped[str | None]
+    forked_from: Mapped[UUID | None]
+    trigger: Mapped[str | None]
     snapshot: Mapped[str | None] = mapped_column(String(64))
     status: Mapped[RunStatus] = mapped_column(
         Enum(
@@ -93,6 +106,9 @@ class RunRow(Identified, Owned, Created, Base):
         default=RunStatus.PENDING,
         server_default="pending",
     )
+    priority: Mapped[int] = mapped_column(default=0, server_default=text("0"))
+    available_at: Mapped[datetime | None]
+    labels: Mapped[list[str]] = mapped_column(default=list, server_default=text("'{}'"))
     input: Mapped[dict[str, Any] | None]
     output: Mapped[dict[str, Any] | None]
     error: Mapped[dict[str, Any] | None]
@@ -102,6 +118,9 @@ class RunRow(Identified, Owned, Created, Base):
     owner: Mapped[str | None]
     epoch: Mapped[int] = mapped_column(default=0, server_default=text("0"))
     lease_until: Mapped[datetime | None]
+    attempts: Mapped[int] = mapped_column(default=0, server_default=text("0"))
+    progress: Mapped[int] = mapped_column(default=0, server_default=text("0"))
+    signals: Mapped[int] = mapped_column(default=0, server_default=text("0"))
     created_by: Mapped[UUID | None]
     started_at: Mapped[datetime | None] = mapped_column(sort_order=92)
     completed_at: Mapped[datetime | None] = mapped_column(sort_order=93)
@@ -111,8 +130,23 @@ class RunRow(Identified, Owned, Created, Base):
         Index("idx_runs_organization", "organization_id", "id"),
         Index("idx_runs_session", "session_id", "id", postgresql_where=text("session_id IS NOT NULL")),
         Index("idx_runs_agent_started", "agent_id", text("started_at DESC")),
+        Index("idx_runs_workflow", "workflow_id", "id", postgresql_where=text("workflow_id IS NOT NULL")),
         # the reaper looks for runs whose process is gone
-        Index("idx_runs_in_flight", "owner", postgresql_where=text("status IN ('pending', 'running')")),
+        Index("idx_runs_in_flight", "owner", postgresql_where=text("status = 'running'")),
+        # workers take the next run of each organisation in turn, and count how many it has at work
+        Index(
+            "idx_runs_queue",
+            "organization_id",
+            text("priority DESC"),
+            "id",
+            postgresql_where=text("status = 'pending'"),
+        ),
+        Index(
+            "idx_runs_at_work",
+            "organization_id",
+            postgresql_where=text("status = 'running' AND kind = 'workflow'"),
+        ),
+        {"postgresql_partition_by": "RANGE (id)"},
     )
 
 
@@ -133,6 +167,59 @@ class RunStepRow(Owned, Created, Base):
     input_tokens: Mapped[int] = mapped_column(BigInteger, default=0, server_default=text("0"))
     output_tokens: Mapped[int] = mapped_column(BigInteger, default=0, server_default=text("0"))
     cost_usd: Mapped[Decimal | None]
+
+    __table_args__ = ({"postgresql_partition_by": "RANGE (run_id)"},)
+
+
+class RunWaitRow(Owned, Created, Base):
+    """Something that a run waits for at a path; `result` is what came, until the run has taken note of it."""
+
+    __tablename__ = "run_waits"
+
+    run_id: Mapped[UUID] = mapped_column(primary_key=True)
+    path: Mapped[str] = mapped_column(primary_key=True)
+    kind: Mapped[str] = mapped_column(String(20))
+    wake_at: Mapped[datetime | None]
+    event_type: Mapped[str | None]
+    data: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default=text("'{}'"))
+    result: Mapped[Any | None]
+    resolved_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        Index("idx_run_waits_due", "wake_at", postgresql_where=text("resolved_at IS NULL AND wake_at IS NOT NULL")),
+        Index(
+            "idx_run_waits_event",
+            "organization_id",
+            "event_type",
+            postgresql_where=text("resolved_at IS NULL AND event_type IS NOT NULL"),
+        ),
+    )
+
+
+class ApprovalRow(Identified, Owned, Created, Base):
+    """A question of a run to people: who may decide it, until when, and what was decided."""
+
+    __tablename__ = "approvals"
+
+    run_id: Mapped[UUID]
+    path: Mapped[str]
+    title: Mapped[str] = mapped_column(default="", server_default="")
+    details: Mapped[Any | None]
+    roles: Mapped[list[str]] = mapped_column(default=list, server_default=text("'{}'"))
+    users: Mapped[list[str]] = mapped_column(default=list, server_default=text("'{}'"))
+    deadline: Mapped[datetime | None]
+    default_decision: Mapped[str | None] = mapped_column(String(20))
+    status: Mapped[str] = mapped_column(String(20), default="pending", server_default="pending")
+    decided_by: Mapped[UUID | None]
+    decided_at: Mapped[datetime | None]
+    comment: Mapped[str | None]
+
+    __table_args__ = (
+        CheckConstraint("status IN ('pending', 'approved', 'denied', 'expired', 'cancelled')", name="status"),
+        UniqueConstraint("run_id", "path"),
+        Index("idx_approvals_organization", "organization_id", "id"),
+        Index("idx_approvals_open", "organization_id", "id", postgresql_where=text("status = 'pending'")),
+    )
 
 
 class ProcessRow(Base):
