@@ -138,6 +138,8 @@ def _example(schema: dict[str, Any], known: dict[str, Any]) -> Any:
         return {"name": "taken-over", "model": "demo"} if name == "Agent" else _example(known[name], known)
     if "anyOf" in schema:
         return _example(schema["anyOf"][0], known)
+    if "enum" in schema:
+        return schema["enum"][0]
     if schema.get("type") == "object":
         return {name: _example(schema["properties"][name], known) for name in schema.get("required", [])}
     return {"array": [], "integer": 1, "number": 1, "boolean": True}.get(str(schema.get("type")), "x")

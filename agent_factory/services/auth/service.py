@@ -61,12 +61,17 @@ class Keyring:
         looking = self._looking.get(digest)
         if looking is None:
             looking = self._looking[digest] = asyncio.create_task(self._look(prefix, digest))
-            looking.add_done_callback(lambda _: self._looking.pop(digest, None))
+            looking.add_done_callback(lambda done: self._looked(digest, done))
         return await asyncio.shield(looking)
 
     async def close(self) -> None:
         """Wait for what is being noted."""
         await asyncio.gather(*self._touching, *self._looking.values(), return_exceptions=True)
+
+    def _looked(self, digest: bytes, done: asyncio.Task[Actor]) -> None:
+        del self._looking[digest]
+        if not done.cancelled():
+            done.exception()  # whoever asked may have left by now, and nobody else will look at it
 
     async def _look(self, prefix: str, digest: bytes) -> Actor:
         asked = time.monotonic()
