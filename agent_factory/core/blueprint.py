@@ -205,11 +205,12 @@ class Blueprint(Strict):
 
     def to_dict(self) -> dict[str, Any]:
         """Give plain JSON data, defaults left out but for the envelope's own fields; `parse` reads it back."""
-        return {
-            "apiVersion": self.api_version,
-            "kind": self.kind,
-            **self.model_dump(mode="json", exclude_defaults=True),
-        }
+        data = self.model_dump(mode="json", exclude_defaults=True)
+        spec = data.get("spec", {})
+        for field in ("agents", "workflows"):  # what has a serializer of its own is not compared with its default
+            if field in spec and not spec[field]:
+                del spec[field]
+        return {"apiVersion": self.api_version, "kind": self.kind, **data}
 
     def to_yaml(self) -> str:
         """Write YAML; `load` reads it back."""
