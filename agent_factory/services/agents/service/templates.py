@@ -1,12 +1,12 @@
 """Ready-made agents that come with the product (S147)."""
 
-from functools import lru_cache
-from importlib.resources import as_file, files
 from typing import Any
 
 import msgspec
 
 from agent_factory.core.blueprint import Blueprint
+from agent_factory.core.templates import load_template, template_names
+from agent_factory.kit.errors import NotFound
 from agent_factory.services.agents.errors import TemplateNotFound
 
 
@@ -22,29 +22,19 @@ class Template(msgspec.Struct, frozen=True):
 
 def list_templates() -> list[Template]:
     """List the templates, by name."""
-    return [*_templates().values()]
+    return [_template(name, load_template(name)) for name in template_names()]
 
 
 def get_template(name: str) -> Template:
     """Find a template by name; raises `TemplateNotFound`."""
-    found = _templates().get(name)
-    if found is None:
-        raise TemplateNotFound(f"There is no template {name!r}; GET /api/v1/agent-templates lists them.")
-    return found
+    try:
+        return _template(name, load_template(name))
+    except NotFound as problem:
+        raise TemplateNotFound(problem.detail) from None
 
 
-@lru_cache(maxsize=1)
-def _templates() -> dict[str, Template]:
-    """Read the files once: they are part of the package, and do not change while it runs."""
-    found: list[Template] = []
-    with as_file(files("agent_factory") / "templates") as folder:
-        found.extend(_template(Blueprint.load(path)) for path in folder.glob("*.yaml"))
-    return {template.name: template for template in sorted(found, key=lambda t: t.name)}
-
-
-def _template(blueprint: Blueprint) -> Template:
+def _template(name: str, blueprint: Blueprint) -> Template:
     about = blueprint.metadata
-    name = about.name.rpartition("/")[2]
     agents = dict(blueprint.agents)
     main = agents.pop(name, None) or agents.pop(next(iter(agents)))
     return Template(
