@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 import aiohttp
 from granian import Granian
+from granian.constants import Interfaces
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -31,4 +32,5 @@ app = Starlette(routes=[Route("/v1/chat/completions", _forward, methods=["POST"]
 
 
 if __name__ == "__main__":
-    Granian("bench.floor:app", address="127.0.0.1", port=int(sys.argv[1]), interface="asgi", log_enabled=False).serve()
+    port = int(sys.argv[1])
+    Granian("bench.floor:app", address="127.0.0.1", port=port, interface=Interfaces.ASGI, log_enabled=False).serve()

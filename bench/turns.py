@@ -33,7 +33,7 @@ from bench.processes import cpu_seconds, rss_megabytes
 ROOT = Path(__file__).resolve().parents[1]
 CONCURRENCIES = (1, 16, 64)
 PLAIN = '{"say": "Hello from the model."}'
-WITH_TOOL = '{"call": [{"name": "calculator", "arguments": {"expression": "2340 * 17.5 / 100"}}], "say": "It is 409.5."}'
+WITH_TOOL = '{"call": [{"name": "calculator", "arguments": {"expression": "2340 * 17.5"}}], "say": "It is 40950."}'
 
 Send = Callable[[aiohttp.ClientSession], Awaitable[None]]
 
@@ -49,7 +49,11 @@ def free_port() -> int:
 def process(*command: str, **environment: str) -> Generator[subprocess.Popen[bytes], None, None]:
     """Run a command until the block ends."""
     with subprocess.Popen(
-        command, cwd=ROOT, env={**os.environ, **environment}, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL  # noqa: TID251 - handed on whole
+        command,
+        cwd=ROOT,
+        env={**os.environ, **environment},  # noqa: TID251 - handed on whole
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
     ) as child:
         try:
             yield child
@@ -201,7 +205,8 @@ async def main() -> None:
             cold = time.monotonic() - began
             idle = rss_megabytes([product.pid])
             await floor_send(f"http://127.0.0.1:{floor_port}/v1/chat/completions", PLAIN)(client)
-            rows = await table(client, args, floor.pid, floor_port, product.pid, served, agent)
+            cases = Cases(floor_send(f"http://127.0.0.1:{floor_port}/v1/chat/completions", PLAIN), served, agent)
+            rows = await table(client, args, cases, floor.pid, product.pid)
             after = rss_megabytes([product.pid])
     print(f"Cold start to the first answer: {cold:.1f} s (initdb, migrations, agent, turn)")
     print(f"Memory of the server without PostgreSQL: {idle:.0f} MB idle, {after:.0f} MB after the load\n")
@@ -211,44 +216,50 @@ async def main() -> None:
         print(row)
 
 
+class Cases:
+    """The rows of the table, with sessions to talk in."""
+
+    def __init__(self, floor: Send, served: Product, agent: str) -> None:
+        """Prepare the requests; the number beside each is that of its model calls, 0 for the floor."""
+        self.sessions: asyncio.Queue[str] = asyncio.Queue()
+        self._served, self._agent = served, agent
+        self.rows: list[tuple[str, Send, int]] = [
+            ("floor: bare pass-through", floor, 0),
+            ("/api/v1 run, one model call", served.turn(agent, PLAIN), 1),
+            ("/api/v1 session, one model call", served.session_turn(self.sessions, PLAIN), 1),
+            ("/v1/chat/completions, one call", served.chat(PLAIN), 1),
+            ("/api/v1 run, with a tool", served.turn(agent, WITH_TOOL), 2),
+            ("/v1/chat/completions, with a tool", served.chat(WITH_TOOL), 2),
+        ]
+
+    async def new_sessions(self, client: aiohttp.ClientSession, count: int) -> None:
+        """Begin conversations, one for each caller."""
+        while not self.sessions.empty():
+            self.sessions.get_nowait()
+        for _ in range(count):
+            made = await self._served.post(client, "/api/v1/sessions", {"agent": self._agent})
+            self.sessions.put_nowait(made["id"])
+
+
 async def table(
-    client: aiohttp.ClientSession,
-    args: argparse.Namespace,
-    floor_pid: int,
-    floor_port: int,
-    product_pid: int,
-    served: Product,
-    agent: str,
+    client: aiohttp.ClientSession, args: argparse.Namespace, cases: Cases, floor_pid: int, product_pid: int
 ) -> list[str]:
     """Measure every row, interleaved, and write it."""
-    sessions: asyncio.Queue[str] = asyncio.Queue()
-    rows: list[str] = []
-    url = f"http://127.0.0.1:{floor_port}/v1/chat/completions"
+    written: list[str] = []
     for concurrency in CONCURRENCIES:
-        cases: list[tuple[str, Send, list[int], int]] = [
-            ("floor: bare pass-through", floor_send(url, PLAIN), [floor_pid], 0),
-            ("/api/v1 run, one model call", served.turn(agent, PLAIN), [product_pid], 1),
-            ("/api/v1 session, one model call", served.session_turn(sessions, PLAIN), [product_pid], 1),
-            ("/v1/chat/completions, one call", served.chat(PLAIN), [product_pid], 1),
-            ("/api/v1 run, with a tool", served.turn(agent, WITH_TOOL), [product_pid], 2),
-            ("/v1/chat/completions, with a tool", served.chat(WITH_TOOL), [product_pid], 2),
-        ]
-        found: list[list[tuple[float, float, float]]] = [[] for _ in cases]
+        found: list[list[tuple[float, float, float]]] = [[] for _ in cases.rows]
         for _ in range(args.rounds):
-            while not sessions.empty():
-                sessions.get_nowait()
-            for _ in range(concurrency):
-                made = await served.post(client, "/api/v1/sessions", {"agent": agent})
-                sessions.put_nowait(made["id"])
-            for index, (name, send, pids, _) in enumerate(cases):
+            await cases.new_sessions(client, concurrency)
+            for index, (name, send, calls) in enumerate(cases.rows):
                 # a session grows with every turn, so its row is kept short
                 count = min(args.count, 20 * concurrency) if "session" in name else args.count
+                pids = [product_pid if calls else floor_pid]
                 found[index].append(await measure(client, send, count, concurrency, pids))
         medians = [tuple(statistics.median(v) for v in zip(*rounds, strict=True)) for rounds in found]
-        for (name, _, _, calls), (cpu, rate, p50) in zip(cases, medians, strict=True):
+        for (name, _, calls), (cpu, rate, p50) in zip(cases.rows, medians, strict=True):
             ratio = f"{cpu / (medians[0][0] * calls):.1f}" if calls else ""
-            rows.append(f"{name:34}{concurrency:>12}{cpu:>13.2f}{ratio:>9}{rate:>8.0f}{p50:>8.1f}")
-    return rows
+            written.append(f"{name:34}{concurrency:>12}{cpu:>13.2f}{ratio:>9}{rate:>8.0f}{p50:>8.1f}")
+    return written
 
 
 if __name__ == "__main__":

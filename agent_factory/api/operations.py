@@ -1,6 +1,5 @@
 """What operators and browsers ask for: health, readiness, metrics, the first page and the reference."""
 
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_1_0_0, generate_latest
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
@@ -39,7 +38,8 @@ async def ready(platform: PlatformDep) -> Health:
 @operations.get("/metrics", include_in_schema=False)
 async def metrics(request: Request) -> Response:
     """Give the process's metrics to Prometheus."""
-    return Response(generate_latest(request.app.state.metrics.registry), media_type=CONTENT_TYPE_PLAIN_1_0_0)
+    text, media_type = request.app.state.metrics.exposition()
+    return Response(text, media_type=media_type)
 
 
 @operations.get("/openapi.json", include_in_schema=False)

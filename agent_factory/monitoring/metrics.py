@@ -1,6 +1,7 @@
 """Prometheus metrics under the names that the dashboards use (S169-S172)."""
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_1_0_0, generate_latest
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
@@ -27,6 +28,10 @@ class Metrics:
             registry=self.registry,
         )
         self._children: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+
+    def exposition(self) -> tuple[bytes, str]:
+        """Write every metric as Prometheus reads it, with the media type."""
+        return generate_latest(self.registry), CONTENT_TYPE_PLAIN_1_0_0
 
     def request(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one answered request; `route` is the template, `seconds` its whole time."""
