@@ -4,8 +4,8 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import Coroutine
-from contextlib import suppress
+from collections.abc import Coroutine, Generator
+from contextlib import contextmanager, suppress
 from typing import Any
 from uuid import UUID
 
@@ -38,7 +38,7 @@ from agent_factory.runtime.rows import (
 from agent_factory.runtime.scope import TurnContext, TurnEnd
 from agent_factory.runtime.settings import EngineSettings
 from agent_factory.runtime.settling import Activation, admitted, settlement
-from agent_factory.runtime.statements import BEAT, DECIDE, FIRST, FORGET_PROCESSES, LEAVE, REAP, RELEASE, SEIZE
+from agent_factory.runtime.statements import BEAT, DECIDE, FIRST, FORGET_PROCESSES, LEAVE, OWNED, REAP, RELEASE, SEIZE
 from agent_factory.runtime.turn import RunCancelled, conduct
 
 log = structlog.stdlib.get_logger(__name__)
@@ -145,6 +145,8 @@ class Engine:
         self._definitions = Definitions(self._pool, resources)
         self._conversations = Conversations(self._pool, self._settings.history_bytes)
         self._live: dict[UUID, LiveRun] = {}
+        self._held: set[UUID] = set()
+        """Runs that are being decided or cancelled: ours in the database, and not live yet."""
         self._closing = False
         self._beaten: float | None = None
         self._steady: float = 0.0
@@ -191,10 +193,11 @@ class Engine:
             live.cancel()
             await live.wait()
         else:
-            rows = await self._pool.fetch(SEIZE, run_id, organization_id, self.owner)
-            if rows:
-                await self._settle_from_rows(run_state(rows[0]), RunCancelled("Somebody cancelled the run."))
-                await self._pool.execute("select pg_notify($1, $2)", _CHANNEL, str(run_id))
+            with self._holding(run_id):
+                rows = await self._pool.fetch(SEIZE, run_id, organization_id, self.owner)
+                if rows:
+                    await self._settle_from_rows(run_state(rows[0]), RunCancelled("Somebody cancelled the run."))
+                    await self._pool.execute("select pg_notify($1, $2)", _CHANNEL, str(run_id))
         run = await read_run(self._pool, organization_id, run_id)
         if run.status != "cancelled":
             raise RunEnded(f"The run is {run.status} already.")
@@ -206,30 +209,37 @@ class Engine:
         """
         run = await read_run(self._pool, organization_id, run_id)
         question = run.question()
-        rows = question and await self._pool.fetch(
-            DECIDE,
-            run_id,
-            organization_id,
-            self.owner,
-            run.epoch,
-            question.path,
-            question.name,
-            to_json(question),
-            to_json({"approved": approve}),
-        )
-        if not rows:
+        if question is None:
             raise RunNotWaiting(f"The run is {run.status}.")
-        return self._take_over(run_state(rows[0]))
+        with self._holding(run_id):
+            rows = await self._pool.fetch(
+                DECIDE,
+                run_id,
+                organization_id,
+                self.owner,
+                run.epoch,
+                question.path,
+                question.name,
+                to_json(question),
+                to_json({"approved": approve}),
+            )
+            if not rows:
+                raise RunNotWaiting("Somebody else has decided already.")
+            return self._take_over(run_state(rows[0]))
 
     async def reap_forever(self) -> None:
         """Beat, and finish the runs of processes that no longer do; ends when cancelled."""
         await self._database.listen(_CHANNEL, self._heard)
         try:
             while True:
-                with suppress(Unavailable):
+                try:
                     await self._beat()
                     if not self._closing:
                         await self._reap()
+                except Unavailable:
+                    pass  # whoever needs the database says so; this goes on when it is back
+                except Exception:
+                    log.exception("the reaper stumbled; it tries again")
                 await asyncio.sleep(self._settings.beat)
         finally:
             await self._database.unlisten(_CHANNEL, self._heard)
@@ -262,7 +272,19 @@ class Engine:
     def _adopt(self, live: LiveRun, work: Coroutine[Any, Any, None]) -> None:
         self._live[live.id] = live
         live.task = asyncio.create_task(work)
-        live.task.add_done_callback(lambda _: self._live.pop(live.id, None))
+        live.task.add_done_callback(lambda _: self._drop(live))
+
+    @contextmanager
+    def _holding(self, run_id: UUID) -> Generator[None, None, None]:
+        self._held.add(run_id)
+        try:
+            yield
+        finally:
+            self._held.discard(run_id)
+
+    def _drop(self, live: LiveRun) -> None:
+        if self._live.get(live.id) is live:
+            del self._live[live.id]
 
     async def _first(self, live: LiveRun, start: Start, ready: Ready, conversation: Conversation | None) -> None:
         """Commit the begin of a new run, then work on it; what keeps it from beginning is told to `begun`."""
@@ -488,14 +510,17 @@ class Engine:
                 await self._beat()
 
     async def _reap(self) -> None:
-        """Take over runs without a living process.
+        """Take over runs without a living process, and those of this one that nothing here works on any more.
 
         Only who has been beating for a whole lease himself believes that others
         are dead: after an outage of the database nobody has beaten for a while.
         """
+        owned = await self._pool.fetch(OWNED, self.owner, again=True)
+        # A run is live before it is committed, so one that is committed and not live has been lost, or has just ended.
+        lost = [row["id"] for row in owned if row["id"] not in self._live and row["id"] not in self._held]
         lease = self._settings.lease
         sure = time.monotonic() - self._steady >= lease
-        rows = await self._pool.fetch(REAP, self.owner, list(self._live), sure, lease, _AT_ONCE)
+        rows = await self._pool.fetch(REAP, self.owner, lost, sure, lease, _AT_ONCE)
         for row in rows:
             log.info("taking a run over", run_id=str(row["id"]), epoch=row["epoch"])
             self._take_over(run_state(row))

@@ -127,6 +127,8 @@ FORGET_PROCESSES = "delete from processes where beat_at < now() - interval '1 da
 
 LEAVE = "delete from processes where id = $1"
 
+OWNED = "select id from runs where owner = $1 and status = 'running'"
+
 RELEASE = "update runs set owner = null where owner = $1 and status = 'running'"
 
 _RUN = """runs.id, runs.organization_id, runs.source, runs.agent_id, runs.agent_version, runs.session_id, runs.snapshot,
@@ -138,7 +140,7 @@ with dead as (
   select id from runs
   where status = 'running' and (
     owner is null
-    or owner = $1 and id <> all($2::uuid[])
+    or owner = $1 and id = any($2::uuid[])
     or $3 and owner <> $1 and not exists (
       select from processes p where p.id = runs.owner and p.beat_at > now() - make_interval(secs => $4)
     )

@@ -18,6 +18,7 @@ from agent_factory.core.agent import Agent
 from agent_factory.core.event import TurnCompleted, TurnFailed
 from agent_factory.core.message import ToolCall, ToolResult
 from agent_factory.database.embedded import Server
+from agent_factory.database.errors import ConnectionLost
 from agent_factory.database.migrations import migrate
 from agent_factory.database.session import Database
 from agent_factory.database.settings import DatabaseSettings
@@ -26,12 +27,14 @@ from agent_factory.runtime.compile import Resources
 from agent_factory.runtime.engine import Engine
 from agent_factory.runtime.live import LiveRun, follow
 from agent_factory.runtime.settings import EngineSettings
+from agent_factory.runtime.statements import REAP
 from agent_factory.security.auth import Actor
 from tests.conftest import FAST
 from tests.doubles.fixtures import ROOT, ModelServer
 from tests.runtime.conftest import Make
 from tests.runtime.parts import (
     QUICK,
+    CountingDatabase,
     Tools,
     all_events,
     asking,
@@ -275,6 +278,43 @@ async def test_a_run_that_kills_every_process_is_given_up(
     assert (await row_of(database, run.id))["status"] == "failed"
     after = await first.start(asking(actor, agent, "next", session_id=session_id))
     assert isinstance(await after.wait(), TurnCompleted)
+
+
+async def test_a_reaper_leaves_the_runs_of_its_own_process_alone(
+    make_engine: Make, database: Database, actor: Actor, agent: Agent
+) -> None:
+    """However its look at the rows falls between the steps of a beginning turn."""
+    engine = await make_engine(EngineSettings(lease=3600, beat=0.001))
+    async with reaping(engine):
+        for _ in range(15):
+            runs = await asyncio.gather(*(engine.start(asking(actor, agent, f"hello {i}")) for i in range(8)))
+            for run in runs:
+                assert isinstance(await run.wait(), TurnCompleted)
+    rows = await database.pool.fetch("select epoch, status, count(*) as n from runs group by 1, 2")
+    assert [(row["epoch"], row["status"], row["n"]) for row in rows] == [(1, "completed", 120)]
+
+
+async def test_a_takeover_whose_answer_was_lost_is_found_again(
+    *, make_engine: Make, counting: CountingDatabase, database: Database, database_url: str, actor: Actor, agent: Agent
+) -> None:
+    first = await make_engine()
+    run = await first.start(asking(actor, agent, directive(hang=True)))
+    await database.pool.execute("update runs set owner = 'dead', input = $2 where id = $1", run.id, _HELLO)
+    lost: list[str] = []
+
+    async def lose(sql: str) -> None:
+        if sql == REAP and not lost:
+            lost.append(sql)
+            raise ConnectionLost("cut")
+
+    counting.pool.after = lose
+    async with reaping(await make_engine(over=counting)):
+        end = await end_of(database, actor, run.id)
+    assert lost
+    assert isinstance(end, TurnCompleted)
+
+
+_HELLO = '{"message": {"role": "user", "parts": [{"type": "text", "text": "hello"}]}}'
 
 
 async def test_a_process_that_was_taken_for_dead_writes_nothing_more(
