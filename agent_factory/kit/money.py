@@ -8,5 +8,5 @@ _PLACES = Decimal("0.00000001")
 
 def usd(amount: Decimal) -> str:
     """Write an amount in USD as a plain decimal string, without an exponent."""
-    rounded = amount.quantize(_PLACES, rounding=ROUND_HALF_EVEN)
+    rounded = amount.quantize(_PLACES, rounding=ROUND_HALF_EVEN) + 0  # which turns minus zero into zero
     return f"{rounded:f}".rstrip("0").rstrip(".") or "0"
