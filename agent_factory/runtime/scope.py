@@ -8,6 +8,7 @@ from agent_factory.core.event import ApprovalNeeded, TurnCompleted, TurnEvent, T
 from agent_factory.core.journal import Entry, Journal
 from agent_factory.core.message import Message, Summary
 from agent_factory.core.model import ModelSettings, ToolSpec
+from agent_factory.kit.errors import Problem
 from agent_factory.runtime.compile import Compiled
 from agent_factory.runtime.limits import Meter
 
@@ -22,6 +23,8 @@ class TurnContext(msgspec.Struct, frozen=True):
     Schema for an agent that has none; `client_tools` are offered to the model,
     but run by the caller: the turn ends with `finish="tool_calls"`. `prefix` is
     where in the run's journal the turn stands, when another agent asked for it.
+    `on_failure` is given the problem that ends the turn, with all that its
+    `TurnFailed` does not say.
     """
 
     run_id: str = ""
@@ -33,6 +36,7 @@ class TurnContext(msgspec.Struct, frozen=True):
     settings: ModelSettings | None = None
     output: dict[str, object] | None = None
     client_tools: tuple[ToolSpec, ...] = ()
+    on_failure: Callable[[Problem], None] | None = None
 
 
 class Scope(msgspec.Struct, frozen=True):

@@ -177,7 +177,10 @@ class _Turn:
 
     def failed(self, problem: Problem) -> TurnFailed:
         """End the turn without an answer, leaving a history that every vendor accepts."""
-        meter = self._scope.meter
+        scope = self._scope
+        meter = scope.meter
+        if scope.context.on_failure is not None:
+            scope.context.on_failure(problem)
         return TurnFailed(
             problem=problem.as_dict(),
             messages=tuple(_whole(self._said)),

@@ -12,6 +12,7 @@ from agent_factory.core.graph import Node
 from agent_factory.core.journal import Entry, Journal
 from agent_factory.core.workflow import Flow
 from agent_factory.runtime.compile import Resources
+from agent_factory.runtime.flow.made import Made
 from agent_factory.runtime.flow.outcome import Outcome, WaitFor
 from agent_factory.runtime.flow.variables import MemoryPayloads, Payloads, Shelf, Variables
 
@@ -81,7 +82,7 @@ class FlowContext(msgspec.Struct, frozen=True, kw_only=True):
 
     `agents` and `flows` are what was pinned when the run started, by
     `core.workflow.pinned_name`. `stack` are the workflows around this one,
-    outermost first, and itself.
+    outermost first, and itself. `made` holds what its tasks share.
     """
 
     journal: Journal
@@ -100,6 +101,7 @@ class FlowContext(msgspec.Struct, frozen=True, kw_only=True):
     leaves: "Mapping[str, Leaf]" = {}
     stack: tuple[str, ...] = ()
     steps: Steps = msgspec.field(default_factory=Steps)
+    made: Made = msgspec.field(default_factory=Made)
 
     @property
     def shelf(self) -> Shelf:
