@@ -9,8 +9,8 @@ import ast
 import math
 import operator
 import re
-from collections.abc import Callable, Mapping
-from typing import Any, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, cast
 
 from agent_factory.core.functions import FUNCTIONS, MAX_ITEMS, MAX_TEXT, number, sized
 from agent_factory.kit.errors import Invalid
@@ -23,7 +23,16 @@ MAX_DEPTH = 40
 _STRINGS = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*\"""")
 
 Value = Any
-Context = Mapping[str, Value]
+
+
+class Context(Protocol):
+    """What expressions are evaluated over: values by their names."""
+
+    def get(self, key: str, /) -> Value:
+        """Look a name up; unknown names are null."""
+        ...
+
+
 Expression = Callable[[Context], Value]
 
 
@@ -49,17 +58,14 @@ def compile_expression(text: str) -> Expression:
     divided by a number. Time and memory of both are bounded by the limits of
     this module, whatever text and values say.
     """
-    return _compiled(text, _parse(text.strip()))
+    return compile_named(text)[0]
 
 
 def compile_named(text: str) -> tuple[Expression, set[str]]:
     """Do what `compile_expression` and `names` do, reading the text once."""
     tree = _parse(text.strip())
-    return _compiled(text, tree), _names(tree)
-
-
-def _compiled(text: str, tree: ast.Expression) -> Expression:
-    if sum(1 for _ in ast.walk(tree)) > MAX_NODES:
+    nodes = list(ast.walk(tree))
+    if len(nodes) > MAX_NODES:
         raise ExpressionInvalid(f"An expression has at most {MAX_NODES} parts.")
     run = _compile(tree.body, 0)
 
@@ -71,17 +77,17 @@ def _compiled(text: str, tree: ast.Expression) -> Expression:
         except (TypeError, ValueError, ArithmeticError, LookupError) as error:
             raise ExpressionFailed(f"{text.strip()[:200]!r}: {error}") from None
 
-    return evaluate
+    return evaluate, _names(nodes)
 
 
 def names(text: str) -> set[str]:
     """List the names that an expression reads, without those of functions."""
-    return _names(_parse(text.strip()))
+    return _names(list(ast.walk(_parse(text.strip()))))
 
 
-def _names(tree: ast.Expression) -> set[str]:
-    called = {id(n.func) for n in ast.walk(tree) if isinstance(n, ast.Call)}
-    return {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and id(n) not in called and n.id not in _WORDS}
+def _names(nodes: Sequence[ast.AST]) -> set[str]:
+    called = {id(n.func) for n in nodes if isinstance(n, ast.Call)}
+    return {n.id for n in nodes if isinstance(n, ast.Name) and id(n) not in called and n.id not in _WORDS}
 
 
 def _parse(text: str) -> ast.Expression:
@@ -146,7 +152,7 @@ def _name(node: ast.Name, _depth: int) -> Expression:
 
 def _get(holder: Value, key: Value) -> Value:
     if isinstance(holder, Mapping):
-        return cast("Context", holder).get(key) if isinstance(key, str) else None
+        return cast("dict[str, Value]", holder).get(key) if isinstance(key, str) else None
     if isinstance(holder, list | str) and isinstance(key, int) and not isinstance(key, bool):
         items = cast("list[Value] | str", holder)
         return items[key] if -len(items) <= key < len(items) else None

@@ -58,8 +58,34 @@ def _object(value: Any) -> dict[str, Any]:  # noqa: ANN401 - any JSON value is a
     return cast("dict[str, Any]", value)
 
 
+def weighed(value: Any, most: int) -> int:  # noqa: ANN401 - any JSON value is asked
+    """Estimate the bytes of a value's JSON; more than `most` is a `ValueError`, found before anything is written.
+
+    A value may hold the same large one many times over, which costs nothing until it is written out.
+    """
+    weight = 0
+    todo = [value]
+    while todo:
+        part = todo.pop()
+        if isinstance(part, str):
+            weight += len(part) + 2
+        elif isinstance(part, dict):
+            fields = cast("dict[str, Any]", part)
+            weight += 2 + sum(len(k) + 4 for k in fields)
+            todo.extend(fields.values())
+        elif isinstance(part, list | tuple):
+            items = cast("list[Any]", part)
+            weight += 2 + len(items)
+            todo.extend(items)
+        else:
+            weight += 5
+        if weight > most:
+            raise ValueError(f"the value would have more than {most} bytes")
+    return weight
+
+
 def _string(value: Any) -> str:  # noqa: ANN401 - any JSON value is written
-    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    return value if isinstance(value, str) else _json(value)
 
 
 def _integer(value: Any) -> int:  # noqa: ANN401 - any JSON value is asked
@@ -175,6 +201,7 @@ def _of_object(function: Callable[[dict[str, Any]], Any]) -> Callable[[Any], Any
 
 
 def _json(value: Any) -> str:  # noqa: ANN401 - any JSON value is written
+    weighed(value, MAX_TEXT)
     return msgspec.json.encode(value).decode()
 
 

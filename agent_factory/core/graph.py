@@ -8,7 +8,6 @@ import pydantic
 
 from agent_factory.core.agent import Strict, invalid
 from agent_factory.core.edges import ancestors, in_order, one_circle, sources_of
-from agent_factory.core.jsonpath import JsonPathInvalid, compile_path
 from agent_factory.core.names import RESERVED, Names
 from agent_factory.core.task import (
     CONFIGS,
@@ -200,17 +199,15 @@ class Checker:
                 self.fault(at, "a wait has exactly one of `seconds`, `until` and `event`")
             case Transform() if len(config.model_fields_set & {"value", "expression", "jsonpath"}) != 1:
                 self.fault(at, "a transform has exactly one of `value`, `expression` and `jsonpath`")
-            case Transform() if config.jsonpath is not None:
-                try:
-                    compile_path(config.jsonpath)
-                except JsonPathInvalid as error:
-                    self.fault(f"{at}/jsonpath", error.detail)
             case AgentTask() if isinstance(config.agent, str):
                 self._fixed(config.agent, f"{at}/agent")
             case ToolTask():
                 self._fixed(config.tool, f"{at}/tool")
             case Subworkflow():
                 self._fixed(config.workflow, f"{at}/workflow")
+            case Parallel():
+                for name in config.branches.keys() & RESERVED:
+                    self.fault(f"{at}/branches/{name}", f"{name!r} has a meaning of its own; call the branch otherwise")
             case Map() if config.as_ in RESERVED:
                 self.fault(f"{at}/as", f"{config.as_!r} has a meaning of its own; call the item otherwise")
             case Map():

@@ -6,7 +6,7 @@ from typing import Any, cast
 import msgspec
 
 from agent_factory.core.expressions import Context, Expression, ExpressionFailed, ExpressionInvalid, compile_expression
-from agent_factory.core.functions import MAX_TEXT
+from agent_factory.core.functions import MAX_TEXT, weighed
 from agent_factory.core.schema import pointer
 from agent_factory.kit.errors import FieldError
 
@@ -110,4 +110,10 @@ def _split(text: str) -> list[tuple[bool, str]]:
 def _written(value: Any) -> str:  # noqa: ANN401 - any JSON value
     if isinstance(value, str):
         return value
-    return "" if value is None else msgspec.json.encode(value).decode()
+    if value is None:
+        return ""
+    try:
+        weighed(value, MAX_TEXT)
+    except ValueError as error:
+        raise ExpressionFailed(f"A text is written: {error}.") from None
+    return msgspec.json.encode(value).decode()

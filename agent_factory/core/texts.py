@@ -1,5 +1,6 @@
 """The templates and expressions of one task: checked against the names that it may use, and compiled (S85, S103)."""
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -7,6 +8,7 @@ import msgspec
 
 from agent_factory.core.agent import Strict
 from agent_factory.core.expressions import Context, Expression, ExpressionInvalid, compile_named
+from agent_factory.core.jsonpath import JsonPathInvalid, Path, compile_path
 from agent_factory.core.names import Names
 from agent_factory.core.task import (
     TEMPLATED,
@@ -28,7 +30,9 @@ class Texts(msgspec.Struct, frozen=True):
     `config` writes the fields of the config that are templates; `expressions`
     are those without braces, by their pointer in the config; `each` is the
     output of one item or iteration, or of a `try`. `reads`, `output_reads` and
-    `inner_reads` are the names that they use: before the task, after it, and inside it.
+    `inner_reads` are the names that they use: before the task, after it, and
+    inside it. `items_of` is the task whose whole output a `map` goes over, so
+    that this need not be at hand as one value.
     """
 
     input: Renderer | None = None
@@ -36,6 +40,8 @@ class Texts(msgspec.Struct, frozen=True):
     output: Renderer | None = None
     each: Renderer | None = None
     expressions: Mapping[str, Expression] = {}
+    path: Path | None = None
+    items_of: str | None = None
     reads: frozenset[str] = frozenset()
     output_reads: frozenset[str] = frozenset()
     inner_reads: frozenset[str] = frozenset()
@@ -87,12 +93,17 @@ class Compiler:
         args = Names(frozenset({"args"}), visible)
         fields = TEMPLATED.get(task.type, frozenset())
         computed = {k: v for k, v in task.config.items() if k in fields}
+        items_of = _whole_output(config)
+        if items_of is not None:
+            self.document(computed.pop("items"), f"{at}/config/items", args, set())
         return Texts(
             input=self.document(task.input, f"{at}/input", visible, reads),
             config=self.document(computed, f"{at}/config", args, reads),
             output=self.whole(task.output, f"{at}/output", Names(frozenset({"args", "result"}), visible), after),
             each=self._each(config, f"{at}/config/output", inside, inner),
             expressions=self._expressions(config, f"{at}/config", args, inside, (reads, inner)),
+            path=self._path(config, f"{at}/config/jsonpath"),
+            items_of=items_of,
             reads=frozenset(reads),
             output_reads=frozenset(after),
             inner_reads=frozenset(inner),
@@ -111,6 +122,15 @@ class Compiler:
         if document is None:
             return None
         return self.document(document, at, names, reads) or (lambda _context: document)
+
+    def _path(self, config: Strict | None, at: str) -> Path | None:
+        if not isinstance(config, Transform) or config.jsonpath is None:
+            return None
+        try:
+            return compile_path(config.jsonpath)
+        except JsonPathInvalid as error:
+            self._fault(at, error.detail)
+            return None
 
     def _each(self, config: Strict | None, at: str, inside: Names, reads: set[str]) -> Renderer | None:
         if not isinstance(config, Map | Loop | Try):
@@ -136,6 +156,14 @@ class Compiler:
             case _:
                 pass
         return {p: self.expression(text, at + p, names, used) for p, text, names, used in found if text is not None}
+
+
+_OUTPUT = re.compile(r"\{\{\s*([A-Za-z_][A-Za-z0-9_]*)\.output\s*\}\}\Z")
+
+
+def _whole_output(config: Strict | None) -> str | None:
+    found = _OUTPUT.match(config.items) if isinstance(config, Map) and isinstance(config.items, str) else None
+    return found and found.group(1)
 
 
 def bare(text: str) -> str:

@@ -179,9 +179,10 @@ class Suspended(BaseException):
 
 
 class EndReached(BaseException):
-    """An `end` task was reached: the whole run ends here."""
+    """An `end` task was reached: the workflow ends here; with `whole`, those around it too."""
 
-    def __init__(self, end: Completed | Failed) -> None:
+    def __init__(self, end: Completed | Failed, *, whole: bool = False) -> None:
         """Keep the end."""
         super().__init__()
         self.end = end
+        self.whole = whole
