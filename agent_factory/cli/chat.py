@@ -82,7 +82,7 @@ def talk(conversation: Conversation) -> None:
     """Read messages until the end of stdin, /exit, or Ctrl-C at the prompt; Ctrl-C in an answer stops that answer."""
     live = sys.stdin.isatty()
     if live:
-        import readline  # noqa: F401 - being there gives `input` its editing keys
+        import readline  # noqa: F401  # pyright: ignore[reportUnusedImport] - being there gives `input` its editing keys
     with asyncio.Runner() as runner:
         try:
             typer.echo(runner.run(conversation.begin()), err=True)

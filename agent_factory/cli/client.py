@@ -36,6 +36,14 @@ class NoServer(CommandFailed):
     title = "No server answers"
 
 
+class BadAddress(CommandFailed):
+    """What was given as the server's address is none."""
+
+    kind = Kind.INVALID
+    code = "bad_address"
+    title = "No address of a server"
+
+
 class NoKey(CommandFailed):
     """No key is known for the server."""
 
@@ -65,10 +73,8 @@ class Server:
 
     def __init__(self, url: str, api_key: str) -> None:
         self.url = url.rstrip("/")
-        split = urlsplit(self.url)
-        port = split.port or (443 if split.scheme == "https" else 80)
         self._egress = Egress()
-        self._door = self._egress.trusting(f"{split.hostname}:{port}")
+        self._door = self._egress.trusting(_place(self.url))
         self._headers = {"authorization": f"Bearer {api_key}"}
 
     async def close(self) -> None:
@@ -131,6 +137,18 @@ class Server:
         return NoServer(f"No server answers at {self.url}. Start one with: agent-factory up")
 
 
+def _place(url: str) -> str:
+    """Give `host:port` of a server's address."""
+    try:
+        split = urlsplit(url)
+        port = split.port or {"http": 80, "https": 443}[split.scheme]
+    except (ValueError, KeyError):
+        raise BadAddress(f"{url!r} is no address of a server; write http://HOST:PORT.") from None
+    if not split.hostname:
+        raise BadAddress(f"{url!r} names no host; write http://HOST:PORT.")
+    return f"{split.hostname}:{port}"
+
+
 def told(status: int, body: bytes) -> Told:
     """Read a failed answer: a problem document, or whatever stands in front of our server."""
     try:
@@ -143,8 +161,7 @@ def told(status: int, body: bytes) -> Told:
 async def _events(chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[Event, None]:
     buffer = b""
     async for chunk in chunks:
-        buffer += chunk
-        *blocks, buffer = buffer.replace(b"\r\n", b"\n").split(b"\n\n")
+        *blocks, buffer = (buffer + chunk).split(b"\n\n")
         for block in blocks:
             event = _event(block.decode())
             if event is not None:

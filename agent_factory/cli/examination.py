@@ -4,6 +4,7 @@ import importlib.util
 import platform
 import stat
 import sys
+from collections.abc import Mapping
 from enum import StrEnum
 
 import msgspec
@@ -49,7 +50,7 @@ async def examine(state: State, host: str, port: int) -> list[Finding]:
     findings.append(Finding("settings", Health.OK, "every AF_ variable is known"))
     findings.append(await _database(state, configured.database))
     findings.append(_server(state, host, port))
-    return findings + await _models(configured)
+    return [*findings, *await _models(configured), *_tools(configured)]
 
 
 def _python() -> Finding:
@@ -116,8 +117,9 @@ def _server(state: State, host: str, port: int) -> Finding:
             with state.claim():
                 pass
         except AlreadyRunning as found:
-            where = f"at {found.running.url}, process {found.running.pid}" if found.running else "but not ready yet"
-            return Finding(what, Health.OK, f"running {where}")
+            running = found.running
+            told = f"running at {running.url}, process {running.pid}" if running else "starting"
+            return Finding(what, Health.OK, told)
     try:
         free_port(host, port)
     except PortTaken:
@@ -152,3 +154,24 @@ async def _models(configured: Settings) -> list[Finding]:
 
 def _state_of(configured: bool) -> str:
     return "configured" if configured else "not configured"
+
+
+def _tools(configured: Settings) -> list[Finding]:
+    """Look at what the tools need that only an operator can give."""
+    tools = configured.tools
+    if "SERPER_API_KEY" in tools.secrets:
+        search = Finding("tool web_search", Health.OK, "asks Serper first, then DuckDuckGo")
+    else:
+        todo = 'For Serper: AF_TOOLS__SECRETS=\'{"SERPER_API_KEY": "…"}\''
+        search = Finding("tool web_search", Health.NOTE, "asks DuckDuckGo", todo)
+    return [
+        search,
+        _named("tool sql_query", "database", tools.databases, "AF_TOOLS__DATABASES"),
+        _named("tool mcp", "command", tools.mcp_servers, "AF_TOOLS__MCP_SERVERS"),
+    ]
+
+
+def _named(what: str, thing: str, there: Mapping[str, object], setting: str) -> Finding:
+    if there:
+        return Finding(what, Health.OK, f"{thing}s: {', '.join(sorted(there))}")
+    return Finding(what, Health.NOTE, f"no {thing} is set up", f"Name some in {setting}, as JSON.")

@@ -27,6 +27,7 @@ def supervise(plan: Plan) -> None:
     state = State(Path(plan.home))
     try:
         with state.claim():
+            state.withdraw()  # a process that was killed could not do it itself
             port = serve.free_port(plan.host, plan.port)
             with _database(state, plan.database_url) as url:
                 address = _address(plan.host, port)
@@ -41,8 +42,10 @@ def supervise(plan: Plan) -> None:
                 finally:
                     state.withdraw()
     except AlreadyRunning as found:
-        where = f" at {found.running.url} (process {found.running.pid})" if found.running else ", but is still starting"
-        _say(f"already running{where}, from {state.home}")
+        if found.running is None:
+            _say(f"another process is starting it already, from {state.home}")
+        else:
+            _say(f"already running at {found.running.url} (process {found.running.pid}), from {state.home}")
         return
     _say("stopped")
 

@@ -109,6 +109,13 @@ class Up:
         )
         self.told = ""
         self.url = ""
+        try:
+            self._wait()
+        except BaseException:
+            self.kill()
+            raise
+
+    def _wait(self) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
             self.told += line
@@ -116,7 +123,6 @@ class Up:
             if found:
                 self.url = found[1]
                 return
-        self.kill()
         pytest.fail(f"the server did not get ready:\n{self.told}")
 
     def stop(self) -> int:

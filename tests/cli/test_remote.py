@@ -277,3 +277,14 @@ def test_without_a_server_or_a_key_the_way_to_one_is_told(command: Command) -> N
     result = command("agent", "list", env={"AF_API_KEY": "af_x", "AF_URL": "http://127.0.0.1:9"})
     assert result.returncode == 1
     assert "No server answers at http://127.0.0.1:9. Start one with: agent-factory up" in result.stderr
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:8080", "ftp://127.0.0.1", "http://", "http://127.0.0.1:port"])
+def test_an_address_that_is_none_says_how_one_looks(command: Command, url: str) -> None:
+    result = command("agent", "list", env={"AF_API_KEY": "af_x", "AF_URL": url})
+    assert result.returncode == 1
+    assert "http://HOST:PORT" in result.stderr
+
+
+def test_the_kept_key_can_be_shown_to_another_program(server_command: Command) -> None:
+    assert re.fullmatch(r"af_[0-9a-z]{12}_[\w-]{43}\n", server_command("key", "show").stdout)

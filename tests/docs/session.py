@@ -70,7 +70,7 @@ def _stable(text: str) -> str:
 
 
 class Shell:
-    """One shell for a whole page, so that variables stay; `./dev up` runs beside it, as in a reader's first terminal."""
+    """One shell for a whole page, so that variables stay; `./dev up` runs beside it, as in another terminal."""
 
     def __init__(self, folder: Path, scripts: Path, environment: Mapping[str, str], port: int) -> None:
         self._folder = folder
