@@ -111,9 +111,7 @@ def readable(answer: Answer, secrets: Mapping[str, str]) -> dict[str, object]:
 
     A secret that the other server echoes is masked.
     """
-    values = [
-        v for header in secrets.values() for v in (header, header.rpartition(" ")[2]) if len(v) >= _SHORTEST_MASKED
-    ]
+    values = secret_values(secrets)
     out: dict[str, object] = {"status": answer.status}
     for name in _TOLD:
         if name in answer.headers:
@@ -127,6 +125,11 @@ def readable(answer: Answer, secrets: Mapping[str, str]) -> dict[str, object]:
     text = masked(answer.text, values)
     out["body"] = msgspec.Raw(text.encode()) if "json" in kind and _is_json(text) else text
     return out
+
+
+def secret_values(headers: Mapping[str, str]) -> list[str]:
+    """Give the texts to mask of secret headers: each as it is sent, and without a word such as Bearer before it."""
+    return [v for h in headers.values() for v in (h, h.rpartition(" ")[2]) if len(v) >= _SHORTEST_MASKED]
 
 
 def masked(text: str, values: Iterable[str]) -> str:

@@ -57,6 +57,42 @@ async def model_server(model_server_port: int) -> AsyncGenerator[ModelServer, No
     await server.close()
 
 
+class EffectsServer:
+    """A running server that counts effects; see `effects_server` for what it can be told."""
+
+    def __init__(self, port: int) -> None:
+        self.host = f"127.0.0.1:{port}"
+        self.url = f"http://{self.host}/effect"
+        self._egress = Egress().trusting(self.host)
+
+    async def of(self, key: str) -> dict[str, int]:
+        """Give how many requests, effects, failures and conflicts came under a key."""
+        return (await self._egress.request("GET", f"http://{self.host}/effects", params={"key": key})).json()
+
+    async def close(self) -> None:
+        await self._egress.close()
+
+
+@pytest.fixture(scope="session")
+def effects_server_port() -> Generator[int, None, None]:
+    """The port of a server that counts effects, for the whole session."""
+    command = [sys.executable, "-m", "tests.doubles.effects_server", "--port", "0", "--until-stdin-ends"]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        yield json.loads(process.stdout.readline())["port"]
+        process.stdin.close()
+        process.wait(10)
+
+
+@pytest.fixture(scope="session")
+async def effects_server(effects_server_port: int) -> AsyncGenerator[EffectsServer, None]:
+    """The server that counts effects, with a way to ask what it did. Use keys of one's own a test."""
+    server = EffectsServer(effects_server_port)
+    yield server
+    await server.close()
+
+
 @pytest.fixture(scope="session")
 def llama_url(tmp_path_factory: pytest.TempPathFactory) -> Generator[str, None, None]:
     """The URL of a real llama.cpp server, for both protocols below `/v1`; its words are noise."""
