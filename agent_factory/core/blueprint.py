@@ -11,7 +11,7 @@ from pydantic import Field, StringConstraints, field_serializer, field_validator
 from agent_factory.core import document, references
 from agent_factory.core.agent import NAME, Agent, Strict, invalid
 from agent_factory.core.schema import Schema
-from agent_factory.core.workflow import Workflow
+from agent_factory.core.workflow import Workflow, compile_workflow, describe_tasks
 from agent_factory.kit.errors import FieldError, Invalid
 
 API_VERSION = "agentfactory.dev/v1"
@@ -199,9 +199,13 @@ class Blueprint(Strict):
                 "This is no blueprint.", errors=[FieldError("/apiVersion", f"this field is required: {API_VERSION}")]
             )
         try:
-            return cls.model_validate(found)
+            blueprint = cls.model_validate(found)
         except pydantic.ValidationError as error:
             raise invalid(error) from None
+        faults = [f for key, workflow in blueprint.workflows.items() for f in _faults(key, workflow)]
+        if faults:
+            raise Invalid(f"{len(faults)} fault(s) in the definition.", errors=faults)
+        return blueprint
 
     def to_dict(self) -> dict[str, Any]:
         """Give plain JSON data, defaults left out but for the envelope's own fields; `parse` reads it back."""
@@ -230,7 +234,17 @@ class Blueprint(Strict):
         agent = schema["$defs"]["Agent"]
         agent.pop("required")
         agent["properties"]["output"]["anyOf"].append({"type": "string", "description": "a JSON Schema's file"})
+        describe_tasks(schema)
         return schema
+
+
+def _faults(key: str, workflow: Workflow) -> list[FieldError]:
+    """List what is wrong in the graph of a workflow, below its place in the blueprint."""
+    try:
+        compile_workflow(workflow)
+    except Invalid as error:
+        return [FieldError(f"/spec/workflows/{key}{fault.pointer}", fault.detail) for fault in error.errors]
+    return []
 
 
 def write_schema(path: Path) -> None:

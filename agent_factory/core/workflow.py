@@ -1,6 +1,7 @@
 """A workflow as a definition, in the specification's format (S83-S90, S99-S104)."""
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, Literal, cast
 
 import msgspec
@@ -12,7 +13,7 @@ from agent_factory.core.agent import Strict, digest, invalid
 from agent_factory.core.graph import Checker, Graph, Node, WorkflowLimits
 from agent_factory.core.names import ALWAYS, Names
 from agent_factory.core.schema import Schema
-from agent_factory.core.task import CONFIGS, AgentTask, Name, Subworkflow, Tasks, Template, ToolTask
+from agent_factory.core.task import CONFIGS, TEMPLATED, AgentTask, Name, Subworkflow, Tasks, Template, ToolTask
 from agent_factory.core.template import Renderer
 from agent_factory.kit.errors import FieldError, Invalid
 
@@ -59,19 +60,35 @@ class Workflow(Strict):
         schema = cls.model_json_schema(by_alias=True)
         schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
         schema["title"] = "Agent Factory workflow"
-        for shape in CONFIGS.values():
-            found = shape.model_json_schema(by_alias=True)
-            schema["$defs"] = {**found.pop("$defs", {}), shape.__name__: found, **schema["$defs"]}
-        task = schema["$defs"]["Task"]
-        task["properties"]["type"] = {"enum": list(CONFIGS)}
-        task["allOf"] = [
-            {
-                "if": {"properties": {"type": {"const": name}}},
-                "then": {"properties": {"config": {"$ref": f"#/$defs/{shape.__name__}"}}},
-            }
-            for name, shape in CONFIGS.items()
-        ]
+        describe_tasks(schema)
         return schema
+
+
+def describe_tasks(schema: dict[str, Any]) -> None:
+    """Tell a JSON Schema that has a `Task` what each type of task takes as its `config`."""
+    for shape in CONFIGS.values():
+        found = shape.model_json_schema(by_alias=True)
+        schema["$defs"] = {**found.pop("$defs", {}), shape.__name__: found, **schema["$defs"]}
+    # What an expression gives, only a run knows.
+    computed = {"type": "string", "pattern": r"\{\{.*\}\}"}
+    for name, fields in TEMPLATED.items():
+        properties = schema["$defs"][CONFIGS[name].__name__]["properties"]
+        for field in fields:
+            properties[field] = {"anyOf": [properties[field], computed]}
+    task = schema["$defs"]["Task"]
+    task["properties"]["type"] = {"enum": list(CONFIGS)}
+    task["allOf"] = [
+        {
+            "if": {"properties": {"type": {"const": name}}},
+            "then": {"properties": {"config": {"$ref": f"#/$defs/{shape.__name__}"}}},
+        }
+        for name, shape in CONFIGS.items()
+    ]
+
+
+def write_schema(path: Path) -> None:
+    """Write the published JSON Schema of workflows to a file."""
+    path.write_text(document.write_json(Workflow.json_schema()), encoding="utf-8")
 
 
 class Flow(msgspec.Struct, frozen=True):

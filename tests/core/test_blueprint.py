@@ -63,6 +63,9 @@ WORKFLOW = json.loads(
 )
 """The specification's own sample."""
 
+MARKED = {**WORKFLOW, "terminals": ["billing_handler", "technical_handler", "general_handler"]}
+"""The same with the targets that it leaves undefined marked as ends of paths."""
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
@@ -116,12 +119,23 @@ def test_json_is_read_too(tmp_path: Path) -> None:
 
 
 def test_a_workflow_of_the_specification_goes_in_and_out_unchanged() -> None:
-    """S84, S99-S104: the sample of the specification, verbatim."""
-    document = {**Blueprint(metadata=Metadata(name="x")).to_dict(), "spec": {"workflows": {"main": WORKFLOW}}}
+    """S84, S99-S104: the sample of the specification, with the labels that merge 8 asks for."""
+    document = {**Blueprint(metadata=Metadata(name="x")).to_dict(), "spec": {"workflows": {"main": MARKED}}}
     blueprint = Blueprint.parse(document)
-    assert blueprint.to_dict()["spec"]["workflows"]["main"] == WORKFLOW
-    assert json.loads(blueprint.to_json())["spec"]["workflows"]["main"] == WORKFLOW
+    assert blueprint.to_dict()["spec"]["workflows"]["main"] == MARKED
+    assert json.loads(blueprint.to_json())["spec"]["workflows"]["main"] == MARKED
     assert Blueprint.load(blueprint.to_yaml()).to_dict() == document
+
+
+def test_a_fault_in_the_graph_of_a_workflow_is_named_at_its_place() -> None:
+    document = {**Blueprint(metadata=Metadata(name="x")).to_dict(), "spec": {"workflows": {"main": WORKFLOW}}}
+    with pytest.raises(Invalid) as refused:
+        Blueprint.parse(document)
+    assert [f.pointer for f in refused.value.errors] == [
+        "/spec/workflows/main/tasks/1/config/conditions/0/then",
+        "/spec/workflows/main/tasks/1/config/conditions/1/then",
+        "/spec/workflows/main/tasks/1/config/default",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -236,7 +250,7 @@ specs = st.builds(
     dependencies=st.builds(Dependencies, blueprints=st.dictionaries(names, st.just("^2"), max_size=2)),
     agents=agents,
     permissions=st.none() | st.builds(Permissions, filesystem=st.sampled_from(["none", "read", "write"])),
-    budgets=st.builds(Budgets, per_run=st.builds(Budget, usd=money, tokens=st.none() | st.integers(1))),
+    budgets=st.builds(Budgets, per_run=st.builds(Budget, usd=money, tokens=st.none() | st.integers(1, 2**63))),
     evals=st.lists(
         st.builds(Evaluation, dataset=texts.filter(bool), gate=st.dictionaries(texts, st.just(">=0.9")))
     ).map(tuple),
