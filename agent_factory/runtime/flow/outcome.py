@@ -94,6 +94,8 @@ def failure(problem: Problem, path: str) -> dict[str, Any]:
     error: dict[str, Any] = {**problem.as_dict(), "kind": str(problem.kind), "path": path}
     if problem.retryable:
         error["retryable"] = True
+    if problem.retry_after is not None:
+        error["retry_after"] = problem.retry_after
     return error
 
 

@@ -52,7 +52,7 @@ async def attempts(context: FlowContext, node: Node, path: str, attempt: Attempt
         except TaskFailed as failed:
             if policy is None or number >= policy.attempts or not _again(policy, failed.error):
                 raise
-            delay = _delay(policy, number)
+            delay = max(_delay(policy, number), float(failed.error.get("retry_after", 0)))
             await _record(context, node, f"{path}#{number}", failed.error, delay)
             context.emit(TaskRetrying(path, node.task.id, str(failed.error.get("code")), number, delay))
         await _pause(context, f"{path}#{number}/pause", delay)
