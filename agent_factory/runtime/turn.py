@@ -25,7 +25,7 @@ from agent_factory.runtime.admission import admit
 from agent_factory.runtime.answer import ask_model
 from agent_factory.runtime.compile import Compiled, named_output
 from agent_factory.runtime.limits import Meter, TimeLimitExceeded
-from agent_factory.runtime.memory import view
+from agent_factory.runtime.memory import count_tokens, view
 from agent_factory.runtime.scope import Emit, Scope, SubJournal, TurnContext, TurnEnd, Waiting
 from agent_factory.runtime.summary import summariser
 from agent_factory.runtime.toolbox import all_pure, run_tools
@@ -150,6 +150,7 @@ class _Turn:
         self._output, self._output_schema = self._output_of(scope)
         specs = scope.compiled.specs
         self._specs = specs + scope.context.client_tools
+        self._fixed = self._fixed_tokens(scope)
         self._client_names = frozenset(t.name for t in scope.context.client_tools)
 
     @staticmethod
@@ -158,6 +159,13 @@ class _Turn:
         if scope.compiled.output is None and asked is not None:
             return named_output(asked), Schema(asked)
         return scope.compiled.output, scope.compiled.output_schema
+
+    def _fixed_tokens(self, scope: Scope) -> int:
+        """Count what every request of the turn carries besides the conversation, where the window is known."""
+        if scope.compiled.model.window is None:
+            return 0
+        carried = msgspec.json.encode((self._specs, self._output)).decode()
+        return count_tokens(scope.compiled.agent.instructions) + count_tokens(carried)
 
     async def run(self) -> TurnEnd:
         """Go through the turn; every deliberate error becomes its end."""
@@ -234,7 +242,7 @@ class _Turn:
             scope.compiled.agent.memory,
             [*self._history, self._message, *self._said, *extra],
             window=scope.compiled.model.window,
-            reserve=settings.max_tokens or _RESERVE,
+            reserve=self._fixed + (settings.max_tokens or _RESERVE),
             summary=self._summary,
             summarise=summariser(scope, step),
         )

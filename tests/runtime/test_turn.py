@@ -461,6 +461,14 @@ async def test_a_full_memory_that_does_not_fit_is_a_clear_error(resources: Resou
     assert (await run(compiled, user("and?"), history=history)).code == "context_window_exceeded"
 
 
+async def test_instructions_take_their_share_of_the_window(resources: Resources) -> None:
+    history = tuple(m for i in range(40) for m in (user(f"question {i} " * 20), assistant(f"answer {i} " * 20)))
+    compiled = await compile_agent(agent(), resources)
+    assert (await run(compiled, says(say="ok"), history=history)).completed.text == "ok"
+    compiled = await compile_agent(agent(instructions="Answer in verse. " * 1_000), resources)
+    assert (await run(compiled, says(say="ok"), history=history)).code == "context_window_exceeded"
+
+
 async def test_a_running_summary_is_made_once_and_handed_on(resources: Resources) -> None:
     history = tuple(m for i in range(60) for m in (user(f"question {i} " * 20), assistant(f"answer {i} " * 20)))
     compiled = await compile_agent(agent(memory=Memory(type="summary", max_tokens=2000)), resources)
