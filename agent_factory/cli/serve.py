@@ -1,23 +1,19 @@
 """Serves the application: granian's workers under this process, which itself never imports it."""
 
 import ctypes
-import http.client
 import signal
 import socket
 import sys
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
 from agent_factory.cli.problems import CommandFailed
 
 _PR_SET_PDEATHSIG = 1
-_READY_SECONDS = 60.0
-_POLL_SECONDS = 0.02
+_POLL_SECONDS = 0.05
 _GRACE_SECONDS = 30
 _HEADER_MILLISECONDS = 10_000
-_OK = 200
 
 Load = Callable[[], Callable[..., Any]]
 """Makes the ASGI application; called in the process that serves it."""
@@ -119,22 +115,20 @@ def _ignored(_sign: int, _frame: object) -> None:
 
 
 def _watch(host: str, port: int, ready: Callable[[], None], stopped: threading.Event) -> None:
-    """Call `ready` as soon as the server answers, unless it has stopped by then."""
+    """Call `ready` as soon as the server takes connections, unless it has stopped by then.
+
+    Both servers listen only once the application has started.
+    """
     address = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - names what "any address" is reached by
 
     def look() -> None:
-        deadline = time.monotonic() + _READY_SECONDS
-        while time.monotonic() < deadline and not stopped.wait(_POLL_SECONDS):
-            connection = http.client.HTTPConnection(address, port, timeout=5)
+        while not stopped.wait(_POLL_SECONDS):
             try:
-                connection.request("GET", "/health")
-                if connection.getresponse().status == _OK:
-                    ready()
-                    return
+                socket.create_connection((address, port), timeout=_POLL_SECONDS).close()
             except OSError:
                 continue
-            finally:
-                connection.close()
+            ready()
+            return
 
     threading.Thread(target=look, name="ready", daemon=True).start()
 
