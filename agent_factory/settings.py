@@ -24,6 +24,7 @@ from agent_factory.monitoring.settings import LoggingSettings
 from agent_factory.runtime.models import ModelsSettings
 from agent_factory.runtime.settings import EngineSettings, ToolsSettings
 from agent_factory.security.egress import EgressSettings
+from agent_factory.storage.settings import StorageSettings
 
 _PREFIX = "AF_"
 _OF_THE_COMMANDS = frozenset({"AF_API_KEY", "AF_URL", "AF_HOME"})
@@ -60,6 +61,7 @@ class Settings(BaseSettings):
     models: ModelsSettings = ModelsSettings()
     engine: EngineSettings = EngineSettings()
     tools: ToolsSettings = ToolsSettings()
+    storage: StorageSettings = StorageSettings()
 
     @classmethod
     def settings_customise_sources(
