@@ -28,6 +28,17 @@ class Metrics:
             registry=self.registry,
         )
         self._children: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+        self._task_seconds = Histogram(
+            "task_execution_duration",
+            "Seconds from the start of a workflow's task to its end, with all its attempts.",
+            ("type",),
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self._task_ends = (
+            Counter("task_error_counter", "Tasks of workflows that failed.", ("type",), registry=self.registry),
+            Counter("task_success_counter", "Tasks of workflows that ended well.", ("type",), registry=self.registry),
+        )
 
     def exposition(self) -> tuple[bytes, str]:
         """Write every metric as Prometheus reads it, with the media type."""
@@ -44,3 +55,8 @@ class Metrics:
             )
         children[0].inc()
         children[1].observe(seconds)
+
+    def task(self, task_type: str, seconds: float, *, success: bool) -> None:
+        """Count one task of a workflow that has ended (S94)."""
+        self._task_ends[success].labels(task_type).inc()
+        self._task_seconds.labels(task_type).observe(seconds)

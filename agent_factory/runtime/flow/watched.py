@@ -58,7 +58,7 @@ class WatchedWaits:
 
 
 class WatchedPayloads:
-    """A store that is away interrupts the run; a value that is gone fails the task that needs it."""
+    """A store that is away interrupts the run; a value that is gone or too large fails the task it belongs to."""
 
     def __init__(self, payloads: Payloads) -> None:
         """Watch a store."""
@@ -68,6 +68,10 @@ class WatchedPayloads:
         """Store JSON."""
         try:
             return await self._payloads.put(data)
+        except Problem as problem:
+            if problem.retryable:
+                raise Interrupted(problem) from problem
+            raise
         except Exception as error:
             raise Interrupted(error) from error
 
