@@ -33,7 +33,7 @@ def steps(draw: st.DrawFn) -> list[Message]:
     """One step of a model: words, or calls with their results in one message or in one each."""
     if draw(st.booleans()):
         return [assistant(draw(words))]
-    ids = [f"c{draw(st.integers(0, 10**9))}" for _ in range(draw(st.integers(1, 3)))]
+    ids = [f"c{number}" for number in draw(st.lists(st.integers(0, 99), min_size=1, max_size=3, unique=True))]
     call = Message("assistant", tuple(ToolCall(i, "look", "{}") for i in ids))
     results = [ToolResult(i, "look", draw(words)) for i in ids]
     if draw(st.booleans()):
