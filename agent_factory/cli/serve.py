@@ -134,6 +134,10 @@ def _watch(host: str, port: int, ready: Callable[[], None], stopped: threading.E
 
 
 def _die_with_parent() -> None:
-    """Ask the kernel to end this worker when its parent is gone, even by kill -9."""
+    """Ask the kernel to end this worker when its parent is gone, even by kill -9.
+
+    At once, for nobody is left who would end a worker that hangs in its own end
+    and goes on holding the port; what was acknowledged is in the database.
+    """
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
