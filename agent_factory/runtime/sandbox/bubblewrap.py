@@ -1,0 +1,285 @@
+"""The tier `sandbox`: this machine's Python behind namespaces, a control group, a user of its own and a filter."""
+
+import asyncio
+import os
+import secrets
+import shutil
+import signal
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Self
+
+import msgspec
+import structlog
+
+from agent_factory.kit.errors import Problem
+from agent_factory.runtime.sandbox import seccomp
+from agent_factory.runtime.sandbox.cgroups import Group, Groups, find_groups
+from agent_factory.runtime.sandbox.errors import SandboxFailed, TierUnavailable
+from agent_factory.runtime.sandbox.frames import MEGABYTE, Answer, Question
+from agent_factory.runtime.sandbox.job import Done, Job, TierStatus
+from agent_factory.runtime.sandbox.rootfs import base_python, everything
+from agent_factory.runtime.sandbox.settings import SandboxSettings
+from agent_factory.runtime.sandbox.streams import Pipes, converse, discard
+
+log = structlog.stdlib.get_logger(__name__)
+
+_USERS = range(0x7000_0000, 0x7001_0000)
+"""User ids that no system gives to anybody: each job takes one at random."""
+
+_PATIENCE = 10.0
+"""Seconds that bubblewrap has to build a sandbox, and the kernel to clear one away."""
+
+_INSTALL = "Install bubblewrap (on Debian: apt-get install bubblewrap)."
+_SETPRIV = "Install setpriv, which root needs to give jobs a user of their own (on Debian: apt-get install util-linux)."
+_NO_GROUPS = (
+    "No control group can be made here, so memory is limited for each process instead of all together; "
+    "run as root, or as a systemd service with Delegate=yes."
+)
+
+
+class Bubblewrap:
+    """Runs each job in a sandbox that bubblewrap builds and that dies with it.
+
+    `before` stands before the command and does what is else done for root;
+    `python` is another interpreter to lend to the sandboxes.
+    """
+
+    def __init__(self, settings: SandboxSettings, *, before: Sequence[str] = (), python: Path | None = None) -> None:
+        """Take the settings; nothing is looked for before the first job."""
+        self._settings = settings
+        self._before = tuple(before)
+        self._root = os.geteuid() == 0 and not before
+        self._python = python or base_python()
+        self._groups: Groups | None = None
+        self._status: TierStatus | None = None
+        self._looking = asyncio.Lock()
+
+    async def status(self) -> TierStatus:
+        """Tell whether a sandbox can be built here, by building one, once."""
+        async with self._looking:
+            if self._status is None:
+                self._status = await self._try()
+            return self._status
+
+    async def close(self) -> None:
+        """Nothing is kept running."""
+
+    async def run(self, job: Job) -> Done:
+        """Run a job; raises the problems of `errors`."""
+        status = await self.status()
+        if not status.available:
+            raise TierUnavailable(status.hint)
+        return await self._run(job)
+
+    async def _try(self) -> TierStatus:
+        missing = (not shutil.which("bwrap") and _INSTALL) or (self._root and not shutil.which("setpriv") and _SETPRIV)
+        if missing:
+            return TierStatus("sandbox", available=False, hint=missing)
+        try:
+            seccomp.bpf()
+            self._groups = await asyncio.to_thread(find_groups, self._settings.cgroup)
+            await self._run(Job(code="pass"))
+        except seccomp.MachineUnknown as machine:
+            return TierStatus("sandbox", available=False, hint=f"There is no filter for {machine} processors.")
+        except Problem as problem:
+            return TierStatus("sandbox", available=False, hint=problem.detail)
+        return TierStatus("sandbox", available=True, hint="" if self._groups else _NO_GROUPS)
+
+    async def _run(self, job: Job) -> Done:
+        began = time.monotonic()
+        async with self._group(job) as group:
+            answer = await self._ask(job, group)
+            return Done(
+                result=answer.result,
+                stdout=answer.stdout,
+                stderr=answer.stderr,
+                tier="sandbox",
+                duration_ms=int((time.monotonic() - began) * 1000),
+                cpu_seconds=group.cpu_seconds if group else answer.cpu_seconds,
+                peak_memory=group.peak_memory if group else answer.peak_memory,
+            )
+
+    async def _ask(self, job: Job, group: Group | None) -> Answer:
+        question = Question(job, address_space=0 if group else job.limits.memory_mb * MEGABYTE)
+        used = None if group is None else (lambda: group.cpu_seconds)
+        async with self._sandbox(job, group) as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            assert process.stderr is not None
+            pipes = Pipes(process.stdin, process.stdout, process.stderr)
+            out, err = await converse(pipes, job.limits, question.wire, most=question.most, cpu=used)
+            if not out and err.startswith(b"bwrap: "):
+                raise _broken(err)
+            return question.answer(
+                out,
+                err,
+                starved=group is not None and group.out_of_memory,
+                cpu=None if group is None else group.cpu_seconds,
+            )
+
+    @asynccontextmanager
+    async def _group(self, job: Job) -> AsyncGenerator[Group | None, None]:
+        if self._groups is None:
+            yield None
+            return
+        try:
+            group = self._groups.fresh()
+        except OSError as error:
+            raise SandboxFailed("No control group could be made for the job; try again.") from error
+        try:
+            group.limit(job.limits, self._settings.cores)
+            yield group
+        finally:
+            await asyncio.shield(_clear(group))
+
+    @asynccontextmanager
+    async def _sandbox(self, job: Job, group: Group | None) -> AsyncGenerator[asyncio.subprocess.Process, None]:
+        """Build a sandbox and let it go once it is in its group; it is gone at the end, whatever happens."""
+        with _Ends() as ends:
+            process = await self._start(job, ends)
+            try:
+                first = await _first_process(process, ends.told)
+                ends.first = os.pidfd_open(first)
+                if group is not None:
+                    group.add(first)
+                with suppress(BrokenPipeError):
+                    os.write(ends.hold, b"1")
+                yield process
+            except OSError as error:
+                raise SandboxFailed("The sandbox could not be put into its control group; try again.") from error
+            finally:
+                await asyncio.shield(_end(process, ends.first))
+
+    async def _start(self, job: Job, ends: "_Ends") -> asyncio.subprocess.Process:
+        try:
+            return await asyncio.create_subprocess_exec(
+                *self._command(job, ends),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                env={"PATH": os.defpath},
+                pass_fds=ends.given,
+            )
+        except OSError as error:
+            raise SandboxFailed("bubblewrap could not be started; try again.") from error
+        finally:
+            ends.give()
+
+    def _command(self, job: Job, ends: "_Ends") -> list[str]:
+        info, held, rules = (str(descriptor) for descriptor in ends.given)
+        files, python = everything(self._python, job.limits.disk_mb * MEGABYTE, network=job.network == "full")
+        own = ["--unshare-user", "--uid", "65534", "--gid", "65534", "--cap-drop", "ALL"]
+        user: list[str] = []
+        if self._root:
+            own = ["--cap-drop", "ALL"]
+            for capability in ("SETUID", "SETGID", "SETPCAP"):
+                own += ["--cap-add", f"CAP_{capability}"]
+            files = ["--ro-bind", str(shutil.which("setpriv")), "/setpriv", *files]
+            number = str(secrets.choice(_USERS))
+            user = ["/setpriv", f"--reuid={number}", f"--regid={number}", "--clear-groups", "--inh-caps=-all"]
+            user += ["--bounding-set=-all", "--no-new-privs", "--pdeathsig=KILL"]
+        return [
+            *self._before,
+            str(shutil.which("bwrap")),
+            *("--unshare-ipc", "--unshare-pid", "--unshare-uts", "--unshare-cgroup-try", "--hostname", "sandbox"),
+            *(() if job.network == "full" else ("--unshare-net",)),
+            *own,
+            *("--die-with-parent", "--new-session", "--clearenv"),
+            *("--info-fd", info, "--block-fd", held, "--seccomp", rules),
+            *files,
+            "--",
+            *user,
+            *python,
+        ]
+
+
+class _Ends:
+    """The ends of what a sandbox is started with: ours, and those that are given to it."""
+
+    def __init__(self) -> None:
+        self.told, info = os.pipe()
+        held, self.hold = os.pipe()
+        rules = os.memfd_create("seccomp")
+        os.write(rules, seccomp.bpf())
+        os.lseek(rules, 0, os.SEEK_SET)
+        self.given: tuple[int, ...] = (info, held, rules)
+        self.first: int | None = None
+        """The first process of the sandbox, with whom the kernel ends all others."""
+
+    def give(self) -> None:
+        """Close what the sandbox now has."""
+        for descriptor in self.given:
+            os.close(descriptor)
+        self.given = ()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for descriptor in (self.told, self.hold, self.first, *self.given):
+            if descriptor is not None:
+                os.close(descriptor)
+
+
+class _Info(msgspec.Struct, rename="kebab"):
+    child_pid: int
+
+
+async def _first_process(process: asyncio.subprocess.Process, told: int) -> int:
+    """Wait until bubblewrap tells the number of the sandbox's first process, as seen from here."""
+    loop = asyncio.get_running_loop()
+    text = b""
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            while not text.endswith(b"}\n"):
+                ready: asyncio.Future[None] = loop.create_future()
+                loop.add_reader(told, _settle, ready)
+                try:
+                    await ready
+                finally:
+                    loop.remove_reader(told)
+                more = os.read(told, 4096)
+                if not more:
+                    raise _broken(b"" if process.stderr is None else await process.stderr.read(4096))
+                text += more
+    except TimeoutError as error:
+        raise SandboxFailed("bubblewrap did not build the sandbox in time; try again.") from error
+    return msgspec.json.decode(text, type=_Info).child_pid
+
+
+def _settle(ready: asyncio.Future[None]) -> None:
+    if not ready.done():
+        ready.set_result(None)
+
+
+def _broken(words: bytes) -> SandboxFailed:
+    said = words.decode("utf-8", "replace").strip()
+    log.error("bubblewrap did not build a sandbox", said=said)
+    return SandboxFailed(
+        "bubblewrap is installed, but cannot build a sandbox here: it needs user namespaces, or to run as root "
+        "with the right to mount. In a container, allow them by its security options."
+    )
+
+
+async def _end(process: asyncio.subprocess.Process, first: int | None) -> None:
+    """End a sandbox and bubblewrap with it."""
+    with suppress(ProcessLookupError):
+        process.kill()
+    with suppress(ProcessLookupError):
+        if first is not None:
+            signal.pidfd_send_signal(first, signal.SIGKILL)
+    # asyncio sees no end of a process before the end of its pipes
+    await asyncio.gather(discard(process.stdout), discard(process.stderr), process.wait())
+
+
+async def _clear(group: Group) -> None:
+    until = time.monotonic() + _PATIENCE
+    group.kill()
+    while not group.remove():
+        if time.monotonic() > until:
+            log.error("a control group could not be removed")
+            return
+        await asyncio.sleep(0.005)

@@ -1,0 +1,67 @@
+"""What a sandbox sees of this machine: a Python with its standard library, and one folder to write to."""
+
+import sys
+from pathlib import Path
+
+from agent_factory.runtime.sandbox.frames import SCRIPT
+
+_LIBRARIES = ("lib", "lib32", "lib64")
+_FILES = ("/etc/ld.so.cache", "/usr/share/zoneinfo")
+_NETWORK_FILES = (
+    "/etc/resolv.conf",
+    "/etc/hosts",
+    "/etc/nsswitch.conf",
+    "/etc/ssl/certs",
+    "/usr/share/ca-certificates",
+)
+_DEVICES = ("null", "zero", "full", "random", "urandom")
+
+
+def base_python() -> Path:
+    """Give the interpreter that the virtual environment of this process was made from."""
+    return Path(sys.base_prefix) / "bin" / f"python{sys.version_info.major}.{sys.version_info.minor}"
+
+
+def everything(python: Path, disk: int, *, network: bool) -> tuple[list[str], list[str]]:
+    """Give bubblewrap's arguments for the files, and the command that runs the runner.
+
+    All is read-only but `/tmp`, which takes `disk` bytes. Packages that are
+    installed on this machine stay out: a sandbox has the standard library.
+    """
+    folders = ["/usr", "/usr/bin", "/usr/share", "/etc", "/etc/ssl", "/python", "/python/bin"]
+    arguments = [word for folder in folders for word in ("--dir", folder)]
+    for name in _LIBRARIES:
+        arguments += ["--ro-bind-try", f"/usr/{name}", f"/usr/{name}"]
+        top = Path("/") / name
+        if top.is_symlink():
+            arguments += ["--symlink", str(top.readlink()), str(top)]
+        else:
+            arguments += ["--ro-bind-try", str(top), str(top)]
+    for path in (*_FILES, *(_NETWORK_FILES if network else ())):
+        arguments += ["--ro-bind-try", path, path]
+    interpreter = python.resolve()
+    prefix, inside = interpreter.parent.parent, Path("/usr")
+    if prefix != inside:
+        inside = Path("/python")
+        arguments += ["--ro-bind", str(prefix / "lib"), str(inside / "lib")]
+        arguments += ["--setenv", "LD_LIBRARY_PATH", str(inside / "lib")]
+    command = inside / "bin" / interpreter.name
+    arguments += ["--ro-bind", str(interpreter), str(command)]
+    for packages in _packages(prefix):
+        hidden = str(inside / packages)
+        arguments += ["--perms", "0755", "--tmpfs", hidden, "--remount-ro", hidden]
+    arguments += ["--proc", "/proc", "--perms", "0755", "--tmpfs", "/dev", "--symlink", "/tmp", "/dev/shm"]  # noqa: S108 - inside
+    for device in _DEVICES:
+        arguments += ["--dev-bind", f"/dev/{device}", f"/dev/{device}"]
+    for name, descriptor in (("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2")):
+        arguments += ["--symlink", f"/proc/self/fd{descriptor}", f"/dev/{name}"]
+    arguments += ["--size", str(disk), "--perms", "1777", "--tmpfs", "/tmp"]  # noqa: S108 - inside
+    arguments += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/"]
+    return arguments, [str(command), "-I", "-S", "-B", "-X", "utf8", "-c", SCRIPT]
+
+
+def _packages(prefix: Path) -> list[Path]:
+    """Find the folders of installed packages, relative to the prefix."""
+    names = ("python3*/site-packages", "python3*/dist-packages", "python3/dist-packages")
+    found = {folder for name in names for folder in (prefix / "lib").glob(name) if folder.is_dir()}
+    return [folder.relative_to(prefix) for folder in sorted(found)]
