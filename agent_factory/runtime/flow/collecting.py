@@ -6,7 +6,7 @@ import msgspec
 
 from agent_factory.runtime.flow.level import read_output
 from agent_factory.runtime.flow.outcome import Outcome
-from agent_factory.runtime.flow.variables import Items, Ref, Shelf, looks_stored
+from agent_factory.runtime.flow.variables import Items, Ref, Shelf, looks_stored, to_json
 
 _SMALL = 1_024
 """Bytes up to which an output always stays in memory: a reference takes as much."""
@@ -27,7 +27,7 @@ class Collector:
     async def keep(self, value: Any) -> tuple[Any, bytes]:  # noqa: ANN401 - any JSON value
         """Return an output or a reference to it, and its JSON."""
         if isinstance(value, Ref):
-            return value, msgspec.json.encode(value)
+            return value, to_json(value)
         kept, data = await self._shelf.keep(value)
         if not isinstance(kept, Ref) and len(data) > _SMALL and self._held + len(data) > _BUDGET:
             kept = await self._shelf.store(data)
@@ -54,6 +54,6 @@ class Collector:
             return list(self.values)
         for index, value in enumerate(self.values):
             if looks_stored(value):
-                self.values[index] = await self._shelf.store(msgspec.json.encode(value))
-        data = msgspec.json.encode(list(self.values))
+                self.values[index] = await self._shelf.store(to_json(value))
+        data = to_json(list(self.values))
         return await self._shelf.store(data, items=True, total=len(data) + sum(r.total for r in refs))

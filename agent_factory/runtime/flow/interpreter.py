@@ -9,12 +9,11 @@ from typing import Any
 import msgspec
 
 from agent_factory.core.event import TaskFinished, TaskStarted
-from agent_factory.core.expressions import ExpressionFailed
 from agent_factory.core.graph import Node
 from agent_factory.core.journal import Entry
-from agent_factory.core.jsonpath import JsonPathFailed
 from agent_factory.core.task import EFFECTS
 from agent_factory.core.workflow import Flow
+from agent_factory.kit.errors import Problem
 from agent_factory.runtime.flow.containers import CONTAINERS, Box, Runner
 from agent_factory.runtime.flow.context import FlowContext, TaskCall, read_outcome
 from agent_factory.runtime.flow.level import Level, Undo, read_output
@@ -29,7 +28,6 @@ from agent_factory.runtime.flow.outcome import (
     InputInvalid,
     Outcome,
     Suspended,
-    TaskBroken,
     TaskError,
     TaskFailed,
     WaitFor,
@@ -88,8 +86,8 @@ async def run_flow(context: FlowContext, flow: Flow, document: Any, prefix: str)
             return Completed(await level.output(context.shelf), labels)
         seen = await level.variables.loaded(flow.reads, context.shelf)
         output, _ = await context.shelf.keep(bounded(context, flow.output, seen))
-    except (ExpressionFailed, FlowLimit) as error:
-        raise TaskFailed(failure(error, f"{prefix}output")) from None
+    except Problem as problem:
+        raise TaskFailed(failure(problem, f"{prefix}output")) from None
     return Completed(output, labels)
 
 
@@ -120,6 +118,9 @@ async def run_level(context: FlowContext, level: Level) -> None:
                 break
             try:
                 level.ended(node, await ended)
+            except TaskFailed as failed:
+                level.failed(node, failed.error)
+                raise
             except Suspended as suspended:
                 waits += suspended.waits
     except BaseException:
@@ -137,7 +138,10 @@ def _replay(context: FlowContext, level: Level, fresh: deque[Node]) -> None:
         if recorded is None or _undoes(node):
             fresh.append(node)
         else:
-            level.ended(node, _known(node, read_outcome(recorded)))
+            outcome = read_outcome(recorded)
+            if outcome.error is not None:
+                level.failed(node, outcome.error)
+            level.ended(node, _known(node, outcome))
 
 
 class _Running:
@@ -248,7 +252,7 @@ class _Work:
             return await self._kept(outcome, seen)
         except TaskFailed as failed:
             return Outcome(status="failed", error=failed.error)
-        except (ExpressionFailed, JsonPathFailed, FlowLimit, TaskError, TaskBroken) as problem:
+        except Problem as problem:
             return Outcome(status="failed", error=failure(problem, self._path))
 
     async def _attempt(self, variables: Variables) -> tuple[Outcome, Variables]:

@@ -61,6 +61,10 @@ class Level:
             taken = taken.union(outcome.targets)
         self._decide(node, taken)
 
+    def failed(self, node: Node, error: dict[str, Any]) -> None:
+        """Let those that catch a failure see which task it was."""
+        self.variables.values[node.task.id] = Record(output=None, status="failed", error=error)
+
     def _decide(self, node: Node, taken: frozenset[str]) -> None:
         left = self._left
         dead: list[str] = []

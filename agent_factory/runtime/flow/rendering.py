@@ -13,8 +13,8 @@ from agent_factory.core.schema import refused
 from agent_factory.core.task import CONFIGS, TEMPLATED
 from agent_factory.core.template import Renderer
 from agent_factory.runtime.flow.context import FlowContext
-from agent_factory.runtime.flow.outcome import FlowLimit, TaskBroken, TaskError
-from agent_factory.runtime.flow.variables import Variables
+from agent_factory.runtime.flow.outcome import FlowLimit, TaskError
+from agent_factory.runtime.flow.variables import Variables, to_json
 
 
 def bounded(context: FlowContext, renderer: Renderer, variables: Variables) -> Any:  # noqa: ANN401 - any JSON value
@@ -51,15 +51,12 @@ def config_of(context: FlowContext, node: Node, variables: Variables) -> tuple[M
 
 def plain(value: Any) -> Any:  # noqa: ANN401 - whatever a leaf returned
     """Turn a leaf's output into what its JSON says, so that a restart sees the same."""
-    try:
-        return msgspec.json.decode(msgspec.json.encode(value))
-    except (TypeError, ValueError, RecursionError) as error:
-        raise TaskBroken(f"The output is no JSON value: {error}.") from None
+    return msgspec.json.decode(to_json(value))
 
 
 def preview(value: Any, most: int) -> msgspec.Raw:  # noqa: ANN401 - any JSON value
     """Write a value for people to look at; of a large one only the beginning."""
-    data = msgspec.json.encode(value)
+    data = to_json(value)
     if len(data) > most:
         data = msgspec.json.encode({"$preview": data[:most].decode(errors="ignore"), "bytes": len(data)})
     return msgspec.Raw(data)

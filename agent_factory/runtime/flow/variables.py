@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from agent_factory.runtime.flow.outcome import FlowLimit
+from agent_factory.runtime.flow.outcome import FlowLimit, TaskError
 
 
 class Ref(msgspec.Struct, frozen=True, omit_defaults=True, rename={"digest": "$payload"}):
@@ -71,7 +71,7 @@ class Shelf:
 
     async def keep(self, value: Any) -> tuple[Any, bytes]:  # noqa: ANN401 - any JSON value
         """Return the value, or a `Ref` in its place, and the JSON of what is returned."""
-        data = msgspec.json.encode(value)
+        data = to_json(value)
         if len(data) <= self._inline:
             return value, data
         ref = await self.store(data)
@@ -102,6 +102,16 @@ class Shelf:
                 f"An expression names a value of {size} bytes; at most {self._most} are loaded at once. "
                 "Use a map over it, or name a part of it earlier."
             )
+
+
+def to_json(value: Any) -> bytes:  # noqa: ANN401 - any JSON value
+    """Write a value of a run as JSON; what cannot be written is a `TaskError`."""
+    try:
+        return msgspec.json.encode(value)
+    except RecursionError:
+        raise TaskError("The value is nested too deeply.") from None
+    except (TypeError, ValueError) as error:
+        raise TaskError(f"This is no JSON value: {error}.") from None
 
 
 def as_item(value: Any) -> Any:  # noqa: ANN401 - any JSON value
