@@ -4,8 +4,9 @@ set quiet := true
 default:
     just --list --unsorted
 
-# start the product on the embedded PostgreSQL
+# start the product on the embedded PostgreSQL, with its data in .data
 up *args:
+    mkdir -p .data
     agent-factory up {{ args }}
 
 # run all tests
