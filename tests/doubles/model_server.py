@@ -16,6 +16,7 @@ echo (`You said: ...`). After tool results an answer without `say` names them
     loop        true: make the calls again after every result, for ever
     steps       [directive, ...]: one for each answer since the user spoke; the last one stays.
                 In a step `say` and `call` come together; elsewhere `say` follows the results
+    then        the directive of later user messages that have none, as those that ask for a repair
     finish      the finish reason, in the words of chat completions (stop, length, content_filter)
     usage       [input, output] tokens; otherwise estimated
     delay       seconds before the answer begins

@@ -11,7 +11,19 @@ Directive = dict[str, Any]
 FIELDS = frozenset(
     {
         *("say", "json", "reasoning", "call", "loop", "steps", "finish", "usage", "delay", "pause", "pieces"),
-        *("status", "fail", "stream_error", "close", "no_done", "malformed", "garbage", "endless", "hang", "key"),
+        *(
+            "status",
+            "fail",
+            "stream_error",
+            "close",
+            "no_done",
+            "malformed",
+            "garbage",
+            "endless",
+            "hang",
+            "key",
+            "then",
+        ),
     }
 )
 NAMED: dict[str, Directive] = {
@@ -96,6 +108,7 @@ def _text(content: object) -> str:
 def plan(body: dict[str, Any], tools: list[tuple[str, dict[str, Any]]]) -> tuple[Directive, list[str], str]:
     """Read a conversation: the directive, the tool results and what the user said last."""
     said, turns, results = "", 0, list[str]()
+    then: Directive | None = None
     for message in body.get("messages", []):
         content = message.get("content")
         given = (
@@ -109,10 +122,11 @@ def plan(body: dict[str, Any], tools: list[tuple[str, dict[str, Any]]]) -> tuple
             results += given
         elif message["role"] == "user":
             said, turns, results = _text(content), 0, []
+            then = (read_directive(said) or {}).get("then", then)
         elif message["role"] == "assistant":
             turns += 1
     model = str(body.get("model", "")).rpartition("/")[2]
-    directive: Directive | None = read_directive(said) or NAMED.get(model)
+    directive: Directive | None = read_directive(said) or then or NAMED.get(model)
     if directive is None and model in ("tool", "loop") and tools:
         directive = {"call": [{"name": tools[0][0], "arguments": _arguments(tools[0][1])}], "loop": model == "loop"}
     chosen: Directive = dict(directive or {})

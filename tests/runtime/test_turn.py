@@ -251,15 +251,10 @@ async def test_an_answer_meets_the_output_schema(resources: Resources) -> None:
 
 
 async def test_a_wrong_answer_is_repaired_once_and_only_the_repaired_one_is_shown(resources: Resources) -> None:
-    compiled = await compile_agent(agent(model="local:repair", output=SCHEMA), resources)
-    # The repair request quotes the fault; the double answers the last user message, so the directive is steps.
-    watched = await run(compiled, says(steps=[{"json": {"n": "x"}}, {"json": {"n": 6}}]))
-    if isinstance(watched.end, TurnCompleted):
-        assert watched.completed.output == {"n": 6}
-        assert json.loads(watched.shown) == {"n": 6}
-    else:
-        assert watched.code == "output_invalid"
-        assert watched.shown == ""
+    compiled = await compile_agent(agent(output=SCHEMA), resources)
+    watched = await run(compiled, says(json={"n": "x"}, then={"json": {"n": 6}}))
+    assert watched.completed.output == {"n": 6}
+    assert json.loads(watched.shown) == {"n": 6}
 
 
 async def test_an_answer_that_stays_wrong_is_a_typed_error_with_pointers(resources: Resources) -> None:
