@@ -29,7 +29,7 @@ async def tool(call: TaskCall) -> Any:  # noqa: ANN401 - any JSON value
     async def make() -> dict[str, Tool]:
         return await _made(call, config)
 
-    tools = await call.context.made.once(("tool", digest([config.tool, config.config])), make)
+    tools = await call.context.made.once(("tool", digest([_plugin(config), config.config])), make)
     chosen = _one(tools, config.tool)
 
     async def run_agent(name: str, message: str) -> str:
@@ -41,9 +41,13 @@ async def tool(call: TaskCall) -> Any:  # noqa: ANN401 - any JSON value
 
 async def _made(call: TaskCall, config: ToolTask) -> dict[str, Tool]:
     resources = resources_of(call)
-    plugin = resources.tools.get(config.tool.partition("/")[0])
+    plugin = resources.tools.get(_plugin(config))
     made = await plugin.build(config.config, None, ToolContext(resources=resources.doors))
     return {tool.name: _whole(tool) for tool in made}
+
+
+def _plugin(config: ToolTask) -> str:
+    return config.tool.partition("/")[0]
 
 
 def _whole(tool: Tool) -> Tool:
