@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from uuid import UUID
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -24,8 +25,12 @@ from agent_factory.monitoring.metrics import Metrics
 from agent_factory.runtime.compile import Resources
 from agent_factory.runtime.doors import doors
 from agent_factory.runtime.engine import Engine
+from agent_factory.runtime.flow.leaves import LEAVES
 from agent_factory.runtime.models import Models
+from agent_factory.runtime.payloads import StoredPayloads
 from agent_factory.runtime.platform import Platform
+from agent_factory.runtime.queue.queue import Queue
+from agent_factory.runtime.queue.worker import Worker
 from agent_factory.security.egress import Egress
 from agent_factory.services.agents.room import room as agents
 from agent_factory.services.auth.room import room as auth
@@ -36,6 +41,7 @@ from agent_factory.services.models.room import room as models
 from agent_factory.services.organizations.room import room as organizations
 from agent_factory.services.runs.room import room as runs
 from agent_factory.settings import Settings
+from agent_factory.storage.store import Store
 
 ROOMS: tuple[Room, ...] = (gateway, runs, agents, integrations, models, organizations, auth)
 """Every room; the first ones are matched first."""
@@ -102,7 +108,10 @@ async def _life(app: FastAPI, settings: Settings, rooms: Iterable[Room]) -> Asyn
 
 @asynccontextmanager
 async def open_platform(settings: Settings) -> AsyncGenerator[Platform, None]:
-    """Open what one process needs; with a database URL, nothing waits for PostgreSQL."""
+    """Open what one process needs, with a worker in it unless the settings say no.
+
+    With a database URL, nothing waits for PostgreSQL.
+    """
     async with AsyncExitStack() as stack:
         url = settings.database.url or await _embedded(settings, stack)
         database = Database(url, settings.database)
@@ -117,7 +126,17 @@ async def open_platform(settings: Settings) -> AsyncGenerator[Platform, None]:
         engine = Engine(database, resources, settings.engine)
         stack.push_async_callback(engine.close)
         stack.push_async_callback(_stop, asyncio.create_task(engine.reap_forever(), name="reaper"))
-        yield Platform(database=database, engine=engine, resources=resources)
+        store = Store(settings.storage, settings.database.data_dir / "objects")
+
+        def payloads(organization_id: UUID) -> StoredPayloads:
+            return StoredPayloads(store, str(organization_id))
+
+        queue = Queue(database, settings.queue, payloads)
+        if settings.queue.worker:
+            worker = Worker(queue, database, resources, settings.queue, leaves=LEAVES)
+            stack.push_async_callback(worker.close, settings.queue.grace)
+            stack.push_async_callback(_stop, asyncio.create_task(worker.run_forever(), name="worker"))
+        yield Platform(database=database, engine=engine, queue=queue, resources=resources)
 
 
 async def _embedded(settings: Settings, stack: AsyncExitStack) -> str:

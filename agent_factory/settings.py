@@ -22,6 +22,7 @@ from agent_factory.database.settings import DatabaseSettings
 from agent_factory.kit.errors import Invalid
 from agent_factory.monitoring.settings import LoggingSettings
 from agent_factory.runtime.models import ModelsSettings
+from agent_factory.runtime.queue.settings import QueueSettings
 from agent_factory.runtime.settings import EngineSettings, ToolsSettings
 from agent_factory.security.egress import EgressSettings
 from agent_factory.storage.settings import StorageSettings
@@ -60,6 +61,7 @@ class Settings(BaseSettings):
     egress: EgressSettings = EgressSettings()
     models: ModelsSettings = ModelsSettings()
     engine: EngineSettings = EngineSettings()
+    queue: QueueSettings = QueueSettings()
     tools: ToolsSettings = ToolsSettings()
     storage: StorageSettings = StorageSettings()
 

@@ -90,6 +90,12 @@ class TaskRetrying(msgspec.Struct, frozen=True, tag="task.retrying"):
     delay: float
 
 
+class RunWaiting(msgspec.Struct, frozen=True, tag="run.waiting"):
+    """A workflow's run holds nothing until one of these happens: each with path, kind, wake_at and event_type."""
+
+    waits: tuple[dict[str, Any], ...]
+
+
 class ApprovalNeeded(msgspec.Struct, frozen=True, tag="approval.requested"):
     """A person has to decide before the turn can go on."""
 
@@ -142,6 +148,7 @@ TurnEvent = (
     | TaskStarted
     | TaskFinished
     | TaskRetrying
+    | RunWaiting
     | ApprovalNeeded
     | TurnCompleted
     | TurnFailed

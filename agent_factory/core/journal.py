@@ -9,12 +9,14 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     """One finished step of a run.
 
     `path` names the step inside the run (`model/0`, `tool/0/1`, `summary/0`,
-    in a workflow `fetch` or `each[3]/fetch`) and is unique in it. `input` and `output` are JSON; `output` is what a
-    replay uses instead of doing the step again.
+    in a workflow `fetch` or `each[3]/fetch`) and is unique in it. `input` and
+    `output` are JSON; `output` is what a replay uses instead of doing the step
+    again. A `wait` is something that came for a run that waited, a `resume`
+    the place where somebody let a run go on that had ended.
     """
 
     path: str
-    kind: Literal["model", "tool", "approval", "summary", "task"]
+    kind: Literal["model", "tool", "approval", "summary", "task", "wait", "resume"]
     name: str
     input: msgspec.Raw
     output: msgspec.Raw

@@ -30,18 +30,20 @@ class Listener:
         self._callbacks: dict[str, list[Callback]] = {}
         self._task: asyncio.Task[None] | None = None
         self._connection: Connection | None = None
+        self._adding = asyncio.Lock()
 
     async def add(self, channel: str, callback: Callback) -> None:
         """Call back on each notification; returns when PostgreSQL has agreed, or at once while it is away."""
-        new = channel not in self._callbacks
-        self._callbacks.setdefault(channel, []).append(callback)
-        if self._task is None:
-            with suppress(Problem):
-                self._connection = await self._connected()
-            self._task = asyncio.create_task(self._keep(), name="database listener")
-        elif new and self._connection is not None:
-            with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
-                await self._connection.add_listener(channel, self._heard)
+        async with self._adding:  # or two that come first would each open a connection
+            new = channel not in self._callbacks
+            self._callbacks.setdefault(channel, []).append(callback)
+            if self._task is None:
+                with suppress(Problem):
+                    self._connection = await self._connected()
+                self._task = asyncio.create_task(self._keep(), name="database listener")
+            elif new and self._connection is not None:
+                with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+                    await self._connection.add_listener(channel, self._heard)
 
     async def remove(self, channel: str, callback: Callback) -> None:
         """Stop calling back."""
@@ -85,8 +87,12 @@ class Listener:
 
     async def _connected(self) -> Connection:
         connection = await self._connect()
-        for channel in list(self._callbacks):
-            await connection.add_listener(channel, self._heard)
+        try:
+            for channel in list(self._callbacks):
+                await connection.add_listener(channel, self._heard)
+        except BaseException:
+            connection.terminate()  # nobody else knows of it
+            raise
         return connection
 
     def _heard(self, _connection: object, _pid: int, channel: str, payload: object) -> None:

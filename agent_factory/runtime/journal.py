@@ -155,7 +155,7 @@ class Writer:
             known = {row["id"]: row["seq"] for row in rows}
         new = sorted((op for op in ops if op.id not in known), key=_lock_order)
         if new:
-            for row in await self._pool.fetch(BEGIN, *_columns([_begin_row(op) for op in new], 15), self.owner):
+            for row in await self._pool.fetch(BEGIN, *columns([_begin_row(op) for op in new], 15), self.owner):
                 if row["begun"]:
                     known[row["id"]] = row["seq"]
                 else:
@@ -167,7 +167,7 @@ class Writer:
             PUT,
             [op.id for op in ops],
             [op.epoch for op in ops],
-            *_columns([row for op in ops for row in _entry_rows(op.organization_id, op.id, op.entries)], 13),
+            *columns([row for op in ops for row in entry_rows(op.organization_id, op.id, op.entries)], 13),
             self.owner,
         )
         return _written(ops, {row["id"] for row in rows})
@@ -175,7 +175,7 @@ class Writer:
     async def _settle(self, ops: Sequence[Settle], again: bool) -> Sequence[Fenced | None]:
         written: set[UUID] = set()
         if again:
-            rows = await self._pool.fetch(SETTLED, *_columns([(op.id, op.epoch, op.status) for op in ops], 3))
+            rows = await self._pool.fetch(SETTLED, *columns([(op.id, op.epoch, op.status) for op in ops], 3))
             written = {row["id"] for row in rows}
         new = sorted((op for op in ops if op.id not in written), key=_lock_order)
         for op in new:
@@ -187,10 +187,10 @@ class Writer:
         if new:
             rows = await self._pool.fetch(
                 SETTLE,
-                *_columns([_settle_row(op) for op in new], 13),
+                *columns([_settle_row(op) for op in new], 13),
                 self.owner,
-                *_columns([row for op in new for row in _entry_rows(op.organization_id, op.id, op.entries)], 13),
-                *_columns([row for op in new for row in _message_rows(op)], 8),
+                *columns([row for op in new for row in entry_rows(op.organization_id, op.id, op.entries)], 13),
+                *columns([row for op in new for row in _message_rows(op)], 8),
             )
             written |= {row["id"] for row in rows}
         return _written(ops, written)
@@ -207,7 +207,8 @@ def _refusal(*, session: bool) -> SessionMoved | VersionMoved:
     return VersionMoved("Another version of the agent was deployed, or none is any more.")
 
 
-def _columns(rows: Sequence[tuple[object, ...]], width: int) -> list[Sequence[object]]:
+def columns(rows: Sequence[tuple[object, ...]], width: int) -> list[Sequence[object]]:
+    """Turn rows into the arrays that a statement takes."""
     return list(zip(*rows, strict=True)) if rows else [()] * width
 
 
@@ -236,7 +237,8 @@ def _begin_row(op: Begin) -> tuple[object, ...]:
     )
 
 
-def _entry_rows(organization_id: UUID, run_id: UUID, entries: Sequence[tuple[int, Entry]]) -> list[tuple[object, ...]]:
+def entry_rows(organization_id: UUID, run_id: UUID, entries: Sequence[tuple[int, Entry]]) -> list[tuple[object, ...]]:
+    """Write numbered entries as rows of `run_steps`."""
     return [
         (
             organization_id,

@@ -5,16 +5,18 @@ import msgspec
 from agent_factory.database.session import Database
 from agent_factory.runtime.compile import Resources
 from agent_factory.runtime.engine import Engine
+from agent_factory.runtime.queue.queue import Queue
 from agent_factory.runtime.recent import Recent
 
 
 class Platform(msgspec.Struct, frozen=True):
-    """The database, the engine over it, and what agents may reach; at `app.state.platform`.
+    """The database, the turns and workflow runs over it, and what agents may reach; at `app.state.platform`.
 
     `recent` holds what rooms looked up within the last second.
     """
 
     database: Database
     engine: Engine
+    queue: Queue
     resources: Resources
     recent: Recent = msgspec.field(default_factory=Recent)

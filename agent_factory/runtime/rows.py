@@ -157,13 +157,14 @@ def step_events(entries: Sequence[tuple[int, Entry]]) -> list[tuple[EventId, Tur
     calls: dict[str, str] = {}
     told: list[tuple[EventId, TurnEvent]] = []
     for number, entry in entries:
-        event = _step_event(entry, calls)
+        event = step_event(entry, calls)
         if event is not None:
             told.append((EventId(number + 1, 0), event))
     return told
 
 
-def _step_event(entry: Entry, calls: dict[str, str]) -> TurnEvent | None:
+def step_event(entry: Entry, calls: dict[str, str]) -> TurnEvent | None:
+    """Tell one recorded step of a turn; `calls` are the ids of tool calls by path, filled and used on the way."""
     match entry.kind:
         case "model":
             response = _decode_response(entry.output)
@@ -184,7 +185,7 @@ def _step_event(entry: Entry, calls: dict[str, str]) -> TurnEvent | None:
             return ToolFinished(entry.path, call_id, entry.name, content, entry.is_error, entry.duration_ms)
         case "approval":
             return _decode_question(entry.input)
-        case "summary" | "task":
+        case "summary" | "task" | "wait" | "resume":
             return None
 
 

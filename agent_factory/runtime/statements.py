@@ -127,9 +127,9 @@ FORGET_PROCESSES = "delete from processes where beat_at < now() - interval '1 da
 
 LEAVE = "delete from processes where id = $1"
 
-OWNED = "select id from runs where owner = $1 and status = 'running'"
+OWNED = "select id from runs where owner = $1 and status = 'running' and kind = 'agent'"
 
-RELEASE = "update runs set owner = null where owner = $1 and status = 'running'"
+RELEASE = "update runs set owner = null where owner = $1 and status = 'running' and kind = 'agent'"
 
 _RUN = """runs.id, runs.organization_id, runs.source, runs.agent_id, runs.agent_version, runs.session_id, runs.snapshot,
   runs.status, runs.input::text as input, runs.output::text as output, runs.error::text as error, runs.input_tokens,
@@ -138,7 +138,7 @@ _RUN = """runs.id, runs.organization_id, runs.source, runs.agent_id, runs.agent_
 REAP = f"""
 with dead as (
   select id from runs
-  where status = 'running' and (
+  where status = 'running' and kind = 'agent' and (
     owner is null
     or owner = $1 and id = any($2::uuid[])
     or $3 and owner <> $1 and not exists (
@@ -155,7 +155,7 @@ returning {_RUN}
 
 SEIZE = f"""
 update runs set owner = $3, epoch = epoch + 1, status = 'running', output = null
-where id = $1 and organization_id = $2 and status in ('running', 'waiting')
+where id = $1 and organization_id = $2 and kind = 'agent' and status in ('running', 'waiting')
 returning {_RUN}
 """  # noqa: S608 - a constant list of columns
 
@@ -164,7 +164,7 @@ with step as (
   insert into run_steps (organization_id, run_id, path, ord, kind, name, input, output)
   select organization_id, id, $5, (select coalesce(max(ord), 0) + 1 from run_steps s where s.run_id = runs.id),
     'approval', $6, $7::text::jsonb, $8::text::jsonb
-  from runs where id = $1 and organization_id = $2 and status = 'waiting' and output->>'path' = $5
+  from runs where id = $1 and organization_id = $2 and kind = 'agent' and status = 'waiting' and output->>'path' = $5
   on conflict (run_id, path) do nothing
   returning run_id
 )
