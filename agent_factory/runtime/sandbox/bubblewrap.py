@@ -20,7 +20,7 @@ from agent_factory.runtime.sandbox.cgroups import Group, Groups, find_groups
 from agent_factory.runtime.sandbox.errors import SandboxFailed, TierUnavailable
 from agent_factory.runtime.sandbox.frames import MEGABYTE, Answer, Question
 from agent_factory.runtime.sandbox.job import Done, Job, TierStatus
-from agent_factory.runtime.sandbox.rootfs import base_python, everything
+from agent_factory.runtime.sandbox.rootfs import base_python, files, runs
 from agent_factory.runtime.sandbox.settings import SandboxSettings
 from agent_factory.runtime.sandbox.streams import Pipes, converse, discard
 
@@ -52,7 +52,8 @@ class Bubblewrap:
         self._settings = settings
         self._before = tuple(before)
         self._root = os.geteuid() == 0 and not before
-        self._python = python or base_python()
+        self._python = (python or base_python()).resolve()
+        self._runs = runs(self._python)
         self._groups: Groups | None = None
         self._status: TierStatus | None = None
         self._looking = asyncio.Lock()
@@ -154,9 +155,11 @@ class Bubblewrap:
                 await asyncio.shield(_end(process, ends.first))
 
     async def _start(self, job: Job, ends: "_Ends") -> asyncio.subprocess.Process:
+        _fill(ends.rules, seccomp.bpf())
+        _fill(ends.arguments, "\0".join(self._arguments(job, ends)).encode())
         try:
             return await asyncio.create_subprocess_exec(
-                *self._command(job, ends),
+                *self._command(ends),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
@@ -168,31 +171,41 @@ class Bubblewrap:
         finally:
             ends.give()
 
-    def _command(self, job: Job, ends: "_Ends") -> list[str]:
-        info, held, rules = (str(descriptor) for descriptor in ends.given)
-        files, python = everything(self._python, job.limits.disk_mb * MEGABYTE, network=job.network == "full")
-        own = ["--unshare-user", "--uid", "65534", "--gid", "65534", "--cap-drop", "ALL"]
-        user: list[str] = []
-        if self._root:
-            own = ["--cap-drop", "ALL"]
-            for capability in ("SETUID", "SETGID", "SETPCAP"):
-                own += ["--cap-add", f"CAP_{capability}"]
-            files = ["--ro-bind", str(shutil.which("setpriv")), "/setpriv", *files]
-            number = str(secrets.choice(_USERS))
-            user = ["/setpriv", f"--reuid={number}", f"--regid={number}", "--clear-groups", "--inh-caps=-all"]
-            user += ["--bounding-set=-all", "--no-new-privs", "--pdeathsig=KILL"]
+    def _command(self, ends: "_Ends") -> list[str]:
+        # the arguments go by a descriptor: a sandbox can read the command line of its first process
         return [
             *self._before,
             str(shutil.which("bwrap")),
+            "--args",
+            str(ends.arguments),
+            "--",
+            *self._user(),
+            *self._runs,
+        ]
+
+    def _user(self) -> list[str]:
+        if not self._root:
+            return []
+        number = secrets.choice(_USERS)
+        return [
+            *("/setpriv", f"--reuid={number}", f"--regid={number}", "--clear-groups"),
+            *("--inh-caps=-all", "--bounding-set=-all", "--no-new-privs", "--pdeathsig=KILL"),
+        ]
+
+    def _arguments(self, job: Job, ends: "_Ends") -> list[str]:
+        info, held, rules = (str(descriptor) for descriptor in (ends.info, ends.held, ends.rules))
+        own = ["--unshare-user", "--uid", "65534", "--gid", "65534", "--cap-drop", "ALL"]
+        if self._root:
+            own = ["--cap-drop", "ALL", "--ro-bind", str(shutil.which("setpriv")), "/setpriv"]
+            own += [w for name in ("SETUID", "SETGID", "SETPCAP") for w in ("--cap-add", f"CAP_{name}")]
+        shared = job.network == "full"
+        return [
             *("--unshare-ipc", "--unshare-pid", "--unshare-uts", "--unshare-cgroup-try", "--hostname", "sandbox"),
-            *(() if job.network == "full" else ("--unshare-net",)),
-            *own,
+            *(() if shared else ("--unshare-net",)),
             *("--die-with-parent", "--new-session", "--clearenv"),
             *("--info-fd", info, "--block-fd", held, "--seccomp", rules),
-            *files,
-            "--",
-            *user,
-            *python,
+            *own,
+            *files(self._python, job.limits.disk_mb * MEGABYTE, network=shared),
         ]
 
 
@@ -200,28 +213,39 @@ class _Ends:
     """The ends of what a sandbox is started with: ours, and those that are given to it."""
 
     def __init__(self) -> None:
-        self.told, info = os.pipe()
-        held, self.hold = os.pipe()
-        rules = os.memfd_create("seccomp")
-        os.write(rules, seccomp.bpf())
-        os.lseek(rules, 0, os.SEEK_SET)
-        self.given: tuple[int, ...] = (info, held, rules)
+        self.told, self.info = os.pipe()
+        self.held, self.hold = os.pipe()
+        self.rules = os.memfd_create("rules")
+        self.arguments = os.memfd_create("arguments")
         self.first: int | None = None
         """The first process of the sandbox, with whom the kernel ends all others."""
+        self._given = True
+
+    @property
+    def given(self) -> tuple[int, ...]:
+        """What the sandbox gets."""
+        return (self.info, self.held, self.rules, self.arguments) if self._given else ()
 
     def give(self) -> None:
         """Close what the sandbox now has."""
         for descriptor in self.given:
             os.close(descriptor)
-        self.given = ()
+        self._given = False
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for descriptor in (self.told, self.hold, self.first, *self.given):
+        self.give()
+        for descriptor in (self.told, self.hold, self.first):
             if descriptor is not None:
                 os.close(descriptor)
+
+
+def _fill(descriptor: int, content: bytes) -> None:
+    while content:
+        content = content[os.write(descriptor, content) :]
+    os.lseek(descriptor, 0, os.SEEK_SET)
 
 
 class _Info(msgspec.Struct, rename="kebab"):

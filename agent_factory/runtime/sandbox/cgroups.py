@@ -8,6 +8,7 @@ from itertools import count
 from pathlib import Path
 
 from agent_factory.core.task import CodeLimits
+from agent_factory.runtime.sandbox.owner import started
 
 _PERIOD = 100_000
 """Microseconds over which a share of the processors is counted."""
@@ -100,7 +101,7 @@ class Groups:
     def __init__(self, parents: dict[str, Path]) -> None:
         """Take the parent folder of each controller; `unified` stands for v2."""
         self._parents = parents
-        self._mark = f"agent-factory.{os.getpid()}.{_started(os.getpid())}"
+        self._mark = f"agent-factory.{os.getpid()}.{started(os.getpid())}"
 
     def fresh(self) -> Group:
         """Make a group without limits; raises OSError."""
@@ -121,7 +122,7 @@ class Groups:
         for parent in dict.fromkeys(self._parents.values()):
             for folder in parent.glob("agent-factory.*"):
                 found = _NAME.fullmatch(folder.name)
-                if found and str(_started(int(found[1]))) != found[2]:
+                if found and str(started(int(found[1]))) != found[2]:
                     with suppress(OSError):
                         folder.rmdir()
 
@@ -243,15 +244,6 @@ def _mounts(kind: str) -> Iterator[tuple[str, Path, set[str]]]:
         if system == kind:
             words = before.split()
             yield words[3], Path(words[4]), set(rest.rpartition(" ")[2].split(","))
-
-
-def _started(pid: int) -> int:
-    """Give when a process started, in the kernel's ticks, so that a number used again is told apart; 0 when gone."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return 0
-    return int(stat.rpartition(")")[2].split()[19])
 
 
 def _lines(path: Path, *, split: bool = False) -> list[str]:

@@ -34,6 +34,7 @@ class _Ending(msgspec.Struct):
     code: int | None = None
     cpu: float = 0.0
     peak: int = 0
+    starved: bool = False
 
 
 class _Error(msgspec.Struct):
@@ -126,7 +127,7 @@ class Question:
             return too_much_output(self._limits)
         if ending.why == "time":
             return out_of_time(self._limits)
-        if starved:
+        if starved or ending.starved:
             return out_of_memory(self._limits)
         if ending.code == _SIGXCPU or (ending.code == _SIGKILL and cpu >= math.ceil(self._limits.cpu_seconds)):
             return out_of_cpu(self._limits)

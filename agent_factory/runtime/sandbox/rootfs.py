@@ -22,13 +22,18 @@ def base_python() -> Path:
     return Path(sys.base_prefix) / "bin" / f"python{sys.version_info.major}.{sys.version_info.minor}"
 
 
-def everything(python: Path, disk: int, *, network: bool) -> tuple[list[str], list[str]]:
-    """Give bubblewrap's arguments for the files, and the command that runs the runner.
+def runs(python: Path) -> list[str]:
+    """Give the command that runs the runner with an interpreter, inside a sandbox."""
+    return [str(_inside(python) / "bin" / python.name), "-I", "-S", "-B", "-X", "utf8", "-c", SCRIPT]
+
+
+def files(python: Path, disk: int, *, network: bool) -> list[str]:
+    """Give bubblewrap's arguments for what a sandbox sees.
 
     All is read-only but `/tmp`, which takes `disk` bytes. Packages that are
     installed on this machine stay out: a sandbox has the standard library.
     """
-    folders = ["/usr", "/usr/bin", "/usr/share", "/etc", "/etc/ssl", "/python", "/python/bin"]
+    folders = ("/usr", "/usr/bin", "/usr/share", "/etc", "/etc/ssl", "/python", "/python/bin")
     arguments = [word for folder in folders for word in ("--dir", folder)]
     for name in _LIBRARIES:
         arguments += ["--ro-bind-try", f"/usr/{name}", f"/usr/{name}"]
@@ -39,17 +44,7 @@ def everything(python: Path, disk: int, *, network: bool) -> tuple[list[str], li
             arguments += ["--ro-bind-try", str(top), str(top)]
     for path in (*_FILES, *(_NETWORK_FILES if network else ())):
         arguments += ["--ro-bind-try", path, path]
-    interpreter = python.resolve()
-    prefix, inside = interpreter.parent.parent, Path("/usr")
-    if prefix != inside:
-        inside = Path("/python")
-        arguments += ["--ro-bind", str(prefix / "lib"), str(inside / "lib")]
-        arguments += ["--setenv", "LD_LIBRARY_PATH", str(inside / "lib")]
-    command = inside / "bin" / interpreter.name
-    arguments += ["--ro-bind", str(interpreter), str(command)]
-    for packages in _packages(prefix):
-        hidden = str(inside / packages)
-        arguments += ["--perms", "0755", "--tmpfs", hidden, "--remount-ro", hidden]
+    arguments += _interpreter(python)
     arguments += ["--proc", "/proc", "--perms", "0755", "--tmpfs", "/dev", "--symlink", "/tmp", "/dev/shm"]  # noqa: S108 - inside
     for device in _DEVICES:
         arguments += ["--dev-bind", f"/dev/{device}", f"/dev/{device}"]
@@ -57,7 +52,24 @@ def everything(python: Path, disk: int, *, network: bool) -> tuple[list[str], li
         arguments += ["--symlink", f"/proc/self/fd{descriptor}", f"/dev/{name}"]
     arguments += ["--size", str(disk), "--perms", "1777", "--tmpfs", "/tmp"]  # noqa: S108 - inside
     arguments += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/"]
-    return arguments, [str(command), "-I", "-S", "-B", "-X", "utf8", "-c", SCRIPT]
+    return arguments
+
+
+def _interpreter(python: Path) -> list[str]:
+    prefix, inside = python.parent.parent, _inside(python)
+    arguments = ["--ro-bind", str(python), str(inside / "bin" / python.name)]
+    if prefix != inside:
+        arguments += ["--ro-bind", str(prefix / "lib"), str(inside / "lib")]
+        arguments += ["--setenv", "LD_LIBRARY_PATH", str(inside / "lib")]
+    for packages in _packages(prefix):
+        hidden = str(inside / packages)
+        arguments += ["--perms", "0755", "--tmpfs", hidden, "--remount-ro", hidden]
+    return arguments
+
+
+def _inside(python: Path) -> Path:
+    """Where a sandbox has the interpreter's prefix; the system's own keeps its place, for its libraries are there."""
+    return Path("/usr") if python.parent.parent == Path("/usr") else Path("/python")
 
 
 def _packages(prefix: Path) -> list[Path]:

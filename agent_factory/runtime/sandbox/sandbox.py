@@ -11,6 +11,7 @@ import msgspec
 from agent_factory.core.task import CodeLimits
 from agent_factory.kit.errors import FieldError, Invalid
 from agent_factory.runtime.sandbox.bubblewrap import Bubblewrap
+from agent_factory.runtime.sandbox.container import Container
 from agent_factory.runtime.sandbox.errors import CodeFailed, CodeRefused, TierUnavailable
 from agent_factory.runtime.sandbox.job import Done, Job, Runner, Tier, TierStatus
 from agent_factory.runtime.sandbox.settings import SandboxSettings
@@ -27,7 +28,11 @@ class Sandbox:
     def __init__(self, settings: SandboxSettings, runners: Mapping[Tier, Runner] | None = None) -> None:
         """Take the settings and, instead of the built-in ones, the tiers; nothing is started."""
         self._settings = settings
-        built_in: dict[Tier, Runner] = {"snippet": Snippet(settings), "sandbox": Bubblewrap(settings)}
+        built_in: dict[Tier, Runner] = {
+            "snippet": Snippet(settings),
+            "sandbox": Bubblewrap(settings),
+            "container": Container(settings),
+        }
         self._runners = {
             name: runner
             for name, runner in (built_in if runners is None else runners).items()
