@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,7 @@ class Flows:
         self.payloads: Payloads = MemoryPayloads()
         self.agents: dict[str, Agent] = {}
         self.events: list[TurnEvent] = []
+        self.emit: Callable[[TurnEvent], None] = self.events.append
         self.waits: list[WaitFor] = []
         self.door: EventDoor | None = None
         self.sandbox: Any = None
@@ -78,7 +80,7 @@ class Flows:
             journal=self.journal,
             run_id=self.run_id,
             organization_id=self.organization_id,
-            emit=self.events.append,
+            emit=self.emit,
             payloads=self.payloads,
             resources=self.resources,
             agents=self.agents,

@@ -58,6 +58,10 @@ async def test_with_a_schema_the_output_is_the_document(flows: Flows) -> None:
     assert found == {"intent": "billing"}
 
 
+async def test_a_schema_may_ask_for_null(flows: Flows) -> None:
+    assert await flows.output(ask(says(say="null"), output_schema={"type": ["string", "null"]})) is None
+
+
 async def test_an_answer_that_breaks_the_schema_is_repaired_once(flows: Flows, model_server: ModelServer) -> None:
     key = uuid4().hex
     then = {"json": {"intent": "technical"}, "key": key}

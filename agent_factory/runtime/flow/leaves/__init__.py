@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from agent_factory.runtime.flow.context import Leaf
 from agent_factory.runtime.flow.leaves.agent import agent
 from agent_factory.runtime.flow.leaves.ai_inference import ai_inference
+from agent_factory.runtime.flow.leaves.code import code
 from agent_factory.runtime.flow.leaves.emit import emit
 from agent_factory.runtime.flow.leaves.http import http
 from agent_factory.runtime.flow.leaves.tool import tool
@@ -18,6 +19,7 @@ LEAVES: Mapping[str, Leaf] = {
     "agent": agent,
     "tool": tool,
     "http": http,
+    "code": code,
     "emit": emit,
 }
 """Every task type with an effect."""

@@ -34,4 +34,4 @@ async def ai_inference(call: TaskCall) -> Any:  # noqa: ANN401 - any JSON value
         limits=Limits(steps=2, seconds=_SECONDS),
     )
     compiled = await compile_agent(agent, resources_of(call))
-    return answer_of(await take_turn(call, compiled, user(config.prompt), call.place))
+    return answer_of(await take_turn(call, compiled, user(config.prompt), call.place), compiled)

@@ -8,6 +8,7 @@ from agent_factory.core.journal import Entry
 from agent_factory.core.task import Code
 from agent_factory.kit.errors import Problem
 from agent_factory.runtime.flow.context import TaskCall
+from agent_factory.runtime.flow.leaves.reach import key_of
 from agent_factory.runtime.sandbox.errors import CodeFailed, TierUnavailable
 from agent_factory.runtime.sandbox.job import Done, Job
 
@@ -33,7 +34,7 @@ async def code(call: TaskCall) -> Any:  # noqa: ANN401 - any JSON value
         environment=config.environment,
         network=config.network,
         limits=config.limits,
-        key=call.key,
+        key=key_of(call),
         organization_id=call.context.organization_id,
     )
     try:

@@ -13,7 +13,7 @@ from agent_factory.core.task import Http
 from agent_factory.kit.clock import now
 from agent_factory.kit.errors import FieldError, Invalid, Kind, Problem
 from agent_factory.runtime.flow.context import TaskCall
-from agent_factory.runtime.flow.leaves.reach import tool_context
+from agent_factory.runtime.flow.leaves.reach import key_of, tool_context
 from agent_factory.security.egress import Answer
 from agent_factory.security.outgoing import (
     BoundSecret,
@@ -88,10 +88,9 @@ async def http(call: TaskCall) -> dict[str, Any]:
 
 
 def _keyed(call: TaskCall, asked: Mapping[str, str]) -> dict[str, str]:
-    """Name the effect, so that a server which knows the header does it once; without a run there is no such name."""
-    if not call.context.run_id or any(name.lower() == _KEY.lower() for name in asked):
-        return {}
-    return {_KEY: call.key}
+    """Name the effect, so that a server which knows the header does it once."""
+    key = key_of(call)
+    return {_KEY: key} if key and all(name.lower() != _KEY.lower() for name in asked) else {}
 
 
 def _bound(call: TaskCall, config: Http) -> tuple[BoundSecret, ...]:

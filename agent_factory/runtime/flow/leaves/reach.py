@@ -24,6 +24,11 @@ def resources_of(call: TaskCall) -> Resources:
     return call.context.resources
 
 
+def key_of(call: TaskCall) -> str:
+    """Name the effect of a task for whoever does it; a run without a name has none, for another would have the same."""
+    return call.key if call.context.run_id else ""
+
+
 def tool_context(call: TaskCall, **doors: Any) -> ToolContext:  # noqa: ANN401 - each door has its own type
     """Give what a tool may know and reach in a task, with more doors of the task's own."""
     context = call.context
@@ -31,6 +36,6 @@ def tool_context(call: TaskCall, **doors: Any) -> ToolContext:  # noqa: ANN401 -
         run_id=context.run_id,
         call_id=call.path,
         organization_id=context.organization_id,
-        idempotency_key=call.key,
+        idempotency_key=key_of(call),
         resources=own_doors(resources_of(call).doors, context.organization_id) | doors,
     )

@@ -72,9 +72,9 @@ async def take_turn(call: TaskCall, compiled: Compiled, message: Message, place:
             raise await _suspended(call, end, compiled.agent, place)
 
 
-def answer_of(end: TurnCompleted) -> Any:  # noqa: ANN401 - any JSON value
+def answer_of(end: TurnCompleted, compiled: Compiled) -> Any:  # noqa: ANN401 - any JSON value
     """Give what a task makes of a turn: the document that its schema asks for, or its text with what it cost."""
-    if end.output is not None:
+    if compiled.output_schema is not None:
         return end.output
     usage = msgspec.to_builtins(end.usage)
     return {
