@@ -29,14 +29,16 @@ def in_order(sources: Mapping[str, set[str]]) -> list[str]:
 
 
 def one_circle(stuck: set[str], sources: Mapping[str, set[str]]) -> list[str]:
-    """Walk backwards inside the tasks that never become free until one comes again."""
+    """Walk backwards inside the tasks that never become free until one comes again; gives it from its least id on."""
     path: dict[str, None] = {}
     at = min(stuck)
     while at not in path:
         path[at] = None
         at = min(sources[at] & stuck)
     walked = list(path)
-    return list(reversed(walked[walked.index(at) :]))
+    circle = list(reversed(walked[walked.index(at) :]))
+    first = circle.index(min(circle))
+    return circle[first:] + circle[:first]
 
 
 def ancestors(order: Sequence[str], sources: Mapping[str, set[str]], index: Mapping[str, int]) -> dict[str, int]:

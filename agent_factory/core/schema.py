@@ -122,10 +122,17 @@ _WORDS = {
 def refused(error: pydantic.ValidationError, *, at: str = "", detail: str = "") -> Invalid:
     """Turn pydantic's report into ours: one fault a place, with pointers below `at`."""
     faults: dict[str, FieldError] = {}
+    short: list[str] = []
     for fault in error.errors(include_url=False, include_context=False, include_input=False):
         # A faulty key is reported below itself, at a step that no document has.
         place = at + pointer([step for step in fault["loc"] if step != "[key]"])
         words = _WORDS.get(fault["type"]) or fault["msg"].removeprefix("Value error, ")
         faults.setdefault(place, FieldError(place, words))
+        if fault["type"] == "too_short":
+            short.append(place)
+    for place in short:
+        # A list whose items are faulty is reported as short of them, too.
+        if any(other.startswith(f"{place}/") for other in faults):
+            faults.pop(place, None)
     found = list(faults.values())
     return Invalid(detail or f"{len(found)} fault(s) in the settings.", errors=found[:_MOST_ERRORS])
