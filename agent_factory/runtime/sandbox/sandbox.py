@@ -14,6 +14,7 @@ from agent_factory.runtime.sandbox.bubblewrap import Bubblewrap
 from agent_factory.runtime.sandbox.container import Container
 from agent_factory.runtime.sandbox.errors import CodeFailed, CodeRefused, TierUnavailable
 from agent_factory.runtime.sandbox.job import Done, Job, Runner, Tier, TierStatus
+from agent_factory.runtime.sandbox.kubernetes import Kubernetes
 from agent_factory.runtime.sandbox.settings import SandboxSettings
 from agent_factory.runtime.sandbox.snippet import Snippet
 
@@ -32,6 +33,7 @@ class Sandbox:
             "snippet": Snippet(settings),
             "sandbox": Bubblewrap(settings),
             "container": Container(settings),
+            "kubernetes": Kubernetes(settings),
         }
         self._runners = {
             name: runner

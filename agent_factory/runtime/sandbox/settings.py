@@ -22,19 +22,17 @@ class MostLimits(BaseModel):
 class KubernetesSettings(BaseModel):
     """The cluster that runs jobs; without an `url`, the one that this process is a pod of.
 
-    `token` and `ca` are files. `images` as in `SandboxSettings`.
+    `token` and `ca` are files. `runtime_class` names the pods' runtime, such
+    as gVisor's. Names of images and the network are as in `SandboxSettings`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    enabled: bool = False
     url: str | None = None
     namespace: str | None = None
     token: Path | None = None
     ca: Path | None = None
-    image: str = "python:3.11-slim"
     runtime_class: str | None = None
-    egress_allowed: bool = False
 
 
 class SandboxSettings(BaseModel):
