@@ -15,36 +15,28 @@ from agent_factory.core.event import RunWaiting, TurnEvent
 from agent_factory.core.workflow import Flow
 from agent_factory.database.session import Database
 from agent_factory.kit.clock import now
-from agent_factory.kit.errors import Conflict
 from agent_factory.kit.ids import encode, uuid7
 from agent_factory.runtime.engine import RunEnded, RunNotWaiting
 from agent_factory.runtime.flow.variables import MemoryPayloads, Payloads
 from agent_factory.runtime.hub import START, EventId
-from agent_factory.runtime.journal import to_json
+from agent_factory.runtime.journal import columns, to_json
 from agent_factory.runtime.queue import events
 from agent_factory.runtime.queue.live import LiveFlow
 from agent_factory.runtime.queue.rows import FlowRun, end_event, read_flow_run, read_page, task_event
 from agent_factory.runtime.queue.settings import QueueSettings
 from agent_factory.runtime.queue.snapshots import Pinned, Snapshots
-from agent_factory.runtime.queue.statements import CANCEL, DECIDE, LAST, OPEN_WAITS
+from agent_factory.runtime.queue.statements import CANCEL, DECIDE, ENQUEUE, LAST, OPEN_WAITS
 from agent_factory.runtime.queue.waits import Decision, decided
-from agent_factory.runtime.queue.writing import Enqueue, FlowWriter
+from agent_factory.runtime.queue.writing import WIDTH, Enqueue, FlowWriter, row_of
 from agent_factory.runtime.rows import step_event
 from agent_factory.runtime.turn import RunCancelled
 
-_FIRST_PAUSE = 0.1
+_FIRST_PAUSE = 0.05
 _LONGEST_PAUSE = 1.0
 """Seconds between looks at a run that another process works on."""
 
 _STORED_FOR = 12 * 3600.0
 """Seconds for which a snapshot is known to be stored; the shortest time for which runs are kept is longer."""
-
-
-class RunNotEnded(Conflict):
-    """Only what has ended can be resumed."""
-
-    code = "run_not_ended"
-    title = "The run has not ended"
 
 
 class StartRun(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,14 +87,14 @@ class Queue:
     ) -> None:
         """Prepare; nothing is connected before the first run."""
         settings = settings or QueueSettings()
-        self._pool = database.pool
-        self._writer = FlowWriter(self._pool, "", settings.patience)
+        self.pool = database.pool
+        self._writer = FlowWriter(self.pool, "", settings.patience)
         self._stored: dict[tuple[UUID, str], float] = {}
         self._pokes: dict[UUID, set[asyncio.Event]] = {}
         self._listeners: list[Callable[[], None]] = []
         self._memory = MemoryPayloads()
         self.payloads: Callable[[UUID], Payloads] = payloads or self._in_memory
-        self.snapshots = Snapshots(self._pool)
+        self.snapshots = Snapshots(self.pool)
         self.live: dict[UUID, LiveFlow] = {}
         """The runs that this process works on."""
         self.subscribers: list[events.Subscriber] = []
@@ -128,6 +120,20 @@ class Queue:
         self.stored(start.organization_id, op.snapshot, pinned)
         if new:
             self.nudge()
+        return Started(op.id, new, op.created_at)
+
+    async def start_with(
+        self, start: StartRun, pinned: Pinned, statement: str, source: UUID, paths: list[str]
+    ) -> Started:
+        """Queue a run together with steps of another one, all or nothing."""
+        op = self.enqueued(start, pinned)
+        async with self.pool.transaction() as connection:
+            rows = await connection.fetch(ENQUEUE, *columns([row_of(op)], WIDTH))
+            new = bool(rows[0]["new"])
+            if new:
+                await connection.execute(statement, source, op.id, start.organization_id, paths)
+        self.stored(start.organization_id, op.snapshot, pinned)
+        self.nudge()
         return Started(op.id, new, op.created_at)
 
     def enqueued(self, start: StartRun, pinned: Pinned) -> Enqueue:
@@ -161,11 +167,12 @@ class Queue:
 
     async def run(self, organization_id: UUID, run_id: UUID) -> FlowRun:
         """Give a run as it is; raises `RunNotFound`."""
-        return await read_flow_run(self._pool, organization_id, run_id)
+        return await read_flow_run(self.pool, organization_id, run_id)
 
     async def settled(self, organization_id: UUID, run_id: UUID, seconds: float) -> FlowRun:
         """Give a run once it has ended or waits for a person, after `seconds` as it is then; raises `RunNotFound`."""
         until = time.monotonic() + seconds
+        pause = _FIRST_PAUSE
         with self._poked(run_id) as poke:
             while True:
                 poke.clear()
@@ -173,7 +180,8 @@ class Queue:
                 left = until - time.monotonic()
                 if run.ended or left <= 0 or (run.status == "waiting" and await self._asks(run_id)):
                     return run
-                await _until(poke, min(_LONGEST_PAUSE, left))
+                await _until(poke, min(pause, left))
+                pause = min(pause * 1.5, _LONGEST_PAUSE)
 
     async def watch(
         self, organization_id: UUID, run_id: UUID, after: EventId | None = None
@@ -201,7 +209,7 @@ class Queue:
                         seen, waited = at, isinstance(event, RunWaiting)
                         yield at, event
                 run = await self.run(organization_id, run_id)
-                page = await read_page(self._pool, organization_id, run_id, seen.major - 1)
+                page = await read_page(self.pool, organization_id, run_id, seen.major - 1)
                 for number, entry in page:
                     seen = EventId(number + 1, 0)
                     event = task_event(entry) if entry.kind == "task" else step_event(entry, calls)
@@ -211,7 +219,7 @@ class Queue:
                     pause = _FIRST_PAUSE
                     continue
                 if run.ended:
-                    at = EventId(await self._pool.fetchval(LAST, run_id, again=True) + 2, 0)
+                    at = EventId(await self.pool.fetchval(LAST, run_id, again=True) + 2, 0)
                     end = end_event(run)
                     if at > seen and end is not None:
                         yield at, end
@@ -229,7 +237,7 @@ class Queue:
         Raises `RunNotFound`, or `RunEnded` for one that ended otherwise.
         """
         problem = to_json(RunCancelled("Somebody cancelled the run.").as_dict())
-        if await self._pool.fetch(CANCEL, run_id, organization_id, problem):
+        if await self.pool.fetch(CANCEL, run_id, organization_id, problem):
             live = self.live.get(run_id)
             if live is not None:
                 live.leave()
@@ -244,7 +252,7 @@ class Queue:
 
         Raises `RunNotWaiting` where nobody asks, or somebody has answered already.
         """
-        row = await self._pool.fetchrow(
+        row = await self.pool.fetchrow(
             DECIDE,
             run_id,
             organization_id,
@@ -269,7 +277,7 @@ class Queue:
         source_run: UUID | None = None,
     ) -> UUID:
         """Commit an event, once for each key of an organisation, and return its id."""
-        return await events.tell(self._pool, organization_id, event_type, data, key=key, source_run=source_run)
+        return await events.tell(self.pool, organization_id, event_type, data, key=key, source_run=source_run)
 
     def poke(self, run_id: UUID) -> None:
         """Wake who waits for news of a run in this process."""
@@ -277,11 +285,11 @@ class Queue:
             event.set()
 
     async def _asks(self, run_id: UUID) -> bool:
-        rows = await self._pool.fetch(OPEN_WAITS, run_id, again=True)
+        rows = await self.pool.fetch(OPEN_WAITS, run_id, again=True)
         return any(row["kind"] == "approval" for row in rows)
 
     async def _waiting(self, run_id: UUID) -> RunWaiting:
-        rows = await self._pool.fetch(OPEN_WAITS, run_id, again=True)
+        rows = await self.pool.fetch(OPEN_WAITS, run_id, again=True)
         return RunWaiting(
             tuple({name: row[name] for name in ("path", "kind", "wake_at", "event_type")} for row in rows)
         )

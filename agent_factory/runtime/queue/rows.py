@@ -1,5 +1,6 @@
 """Workflow runs as the database knows them."""
 
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
@@ -20,6 +21,9 @@ from agent_factory.runtime.queue.statements import ENTRIES, PAGE, PATHS, RUN
 from agent_factory.runtime.rows import RunNotFound
 
 _ENDED = frozenset({"completed", "failed", "cancelled"})
+_PART = re.compile(r"(?:\]|#[0-9]+)\Z")
+"""How the path of an item of a map, or of an attempt at a task, ends."""
+
 _SOME = 500
 """Rows that are read at a time."""
 
@@ -135,8 +139,10 @@ def entry_of(row: Row) -> Entry:
     )
 
 
-def task_event(entry: Entry) -> TaskFinished:
-    """Tell a recorded task as it was told when it ended."""
+def task_event(entry: Entry) -> TaskFinished | None:
+    """Tell a recorded task as it was told when it ended; items and attempts were not."""
+    if _PART.search(entry.path):
+        return None
     outcome = read_outcome(entry)
     task = entry.path.rpartition("/")[2].partition("[")[0]
     return TaskFinished(entry.path, task, entry.name, outcome.status, entry.duration_ms, outcome.error)

@@ -88,6 +88,11 @@ class Worker:
         self._closing = False
         queue.on_work(self._work.set)
 
+    @property
+    def busy(self) -> int:
+        """How many runs this process works on."""
+        return len(self._live)
+
     async def run_forever(self) -> None:
         """Work until cancelled; call `close` after it, so that others get what is left at once."""
         await self._database.listen("af_queue", self._poked)
@@ -113,6 +118,7 @@ class Worker:
             beating = asyncio.create_task(self._again(self._beat, "beating"))
             await asyncio.wait(tasks, timeout=grace)
             beating.cancel()
+            await asyncio.gather(beating, return_exceptions=True)
         for live in list(self._live.values()):
             live.leave()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -39,6 +39,9 @@ class Enqueue(msgspec.Struct, frozen=True, kw_only=True):
     definition: str | None
 
 
+WIDTH = len(Enqueue.__struct_fields__)
+
+
 class SettleFlow(msgspec.Struct, frozen=True, kw_only=True):
     """The end of an activation; a run that would wait goes on where `signals` has moved since it was claimed."""
 
@@ -81,7 +84,7 @@ class FlowWriter:
         await self._settles.idle()
 
     async def _start(self, ops: Sequence[Enqueue], again: bool) -> Sequence[bool | Conflict]:  # noqa: ARG002 - an id that exists changes nothing
-        rows = await self._pool.fetch(ENQUEUE, *columns([_row(op) for op in ops], 15))
+        rows = await self._pool.fetch(ENQUEUE, *columns([row_of(op) for op in ops], WIDTH))
         new = {row["id"] for row in rows if row["new"]}
         old = [op.id for op in ops if op.id not in new]
         known = {row["id"] for row in await self._pool.fetch(ENQUEUED, old)} if old else set[UUID]()
@@ -112,7 +115,8 @@ class FlowWriter:
         return [written.get(op.id, fenced) for op in ops]
 
 
-def _row(op: Enqueue) -> tuple[object, ...]:
+def row_of(op: Enqueue) -> tuple[object, ...]:
+    """Write a start as `ENQUEUE` takes it."""
     return tuple(getattr(op, name) for name in Enqueue.__struct_fields__)
 
 
