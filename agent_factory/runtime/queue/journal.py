@@ -50,7 +50,7 @@ class FlowJournal:
         self._run_id = run_id
         self._organization_id = organization_id
         self._epoch = epoch
-        self._recorded = recorded or {}
+        self._recorded = dict(recorded or {})
         self._open: dict[str, Entry] = {}
         self._rest: list[tuple[int, Entry]] = []
         self._numbers: OrderedDict[str, int] = OrderedDict()
@@ -80,6 +80,12 @@ class FlowJournal:
         # while an earlier entry is being committed the next one waits for it, so that both are told in their order
         if durable or self._writing or len(self._rest) >= _MOST:
             await self.flush()
+
+    async def note(self, entry: Entry) -> None:
+        """Record something that came from outside, and that the interpreter is still to ask for."""
+        if entry.path not in self._recorded:
+            self._recorded[entry.path] = entry
+            await self.put(entry, durable=False)
 
     async def flush(self) -> None:
         """Return when every earlier entry is committed."""

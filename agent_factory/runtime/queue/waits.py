@@ -84,17 +84,15 @@ async def note(pool: Pool, run_id: UUID, journal: FlowJournal) -> None:
     if not rows:
         return
     for row in rows:
-        if journal.get(row["path"]) is None:
-            await journal.put(
-                Entry(
-                    path=row["path"],
-                    kind="wait",
-                    name=row["kind"],
-                    input=msgspec.Raw(row["data"].encode()),
-                    output=msgspec.Raw((row["result"] or "{}").encode()),
-                ),
-                durable=False,
+        await journal.note(
+            Entry(
+                path=row["path"],
+                kind="wait",
+                name=row["kind"],
+                input=msgspec.Raw(row["data"].encode()),
+                output=msgspec.Raw((row["result"] or "{}").encode()),
             )
+        )
     await journal.flush()
     await pool.execute(FORGET_WAITS, run_id, [row["path"] for row in rows], again=True)
 
