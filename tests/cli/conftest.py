@@ -87,13 +87,26 @@ class Command:
         ) as process:
             os.close(terminal)
             seen = 0
+            typed_last = ""
+            silent = 0
             with suppress(OSError):  # how Linux says that nobody is at the other end any more
-                while select.select([main], [], [], _PATIENCE)[0] and (piece := os.read(main, 4096)):
+                while silent < _PATIENCE:
+                    if not select.select([main], [], [], 1)[0]:
+                        silent += 1
+                        if typed_last == "\x03":
+                            # Python misses a Ctrl-C between its prompt and its wait for a key: pressed again, as people do
+                            os.write(main, b"\x03")
+                        continue
+                    piece = os.read(main, 4096)
+                    if not piece:
+                        break
+                    silent = 0
                     shown += piece.decode(errors="replace")
                     while waiting and waiting[0][0] in shown[seen:]:
                         seen = shown.index(waiting[0][0], seen) + len(waiting[0][0])
-                        os.write(main, waiting.pop(0)[1].encode())
-            if process.poll() is None and waiting:
+                        typed_last = waiting.pop(0)[1]
+                        os.write(main, typed_last.encode())
+            if silent:
                 process.kill()
         os.close(main)
         assert not waiting, f"{waiting[0][0]!r} was never shown:\n{shown}"
