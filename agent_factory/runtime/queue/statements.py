@@ -189,7 +189,8 @@ with r as (
 ), a as (
   insert into approvals (id, organization_id, run_id, path, title, details, roles, users, deadline, default_decision)
   select $9, organization_id, run_id, path, $10, $11::text::jsonb, $12, $13, $6, $14 from w where $5 = 'approval'
-  on conflict (run_id, path) do nothing
+  on conflict (run_id, path) do update set status = 'pending', title = excluded.title, details = excluded.details,
+    deadline = excluded.deadline, decided_by = null, decided_at = null, comment = null
 )
 select r.id, w.path is not null as new from r left join w on true
 """
