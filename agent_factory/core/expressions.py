@@ -9,6 +9,7 @@ import ast
 import math
 import operator
 import re
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, cast
 
@@ -106,7 +107,10 @@ def _parse(text: str) -> ast.Expression:
     if deepest > MAX_DEPTH:
         raise ExpressionInvalid(f"Brackets nest at most {MAX_DEPTH} deep.")
     try:
-        return ast.parse(text, mode="eval")
+        # What Python only warns of, such as `1in x` or an unknown escape, is an error here.
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            return ast.parse(text, mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         message = error.msg if isinstance(error, SyntaxError) else "not readable"
         raise ExpressionInvalid(f"{text[:200]!r}: {message}.") from None

@@ -69,7 +69,14 @@ def _goto_schema(_source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
     # A union would do as well, but puts the names of its branches into the pointers of faults.
     words = core_schema.literal_schema(["fail", "continue"])
     shape = core_schema.union_schema([words, record := handler(Goto)])
-    return core_schema.no_info_wrap_validator_function(_goto, record, json_schema_input_schema=shape)
+    written = core_schema.plain_serializer_function_ser_schema(_written)
+    return core_schema.no_info_wrap_validator_function(
+        _goto, record, json_schema_input_schema=shape, serialization=written
+    )
+
+
+def _written(value: object) -> object:
+    return {"goto": value.goto} if isinstance(value, Goto) else value
 
 
 OnError = Annotated[Literal["fail", "continue"] | Goto, GetPydanticSchema(_goto_schema)]

@@ -59,7 +59,15 @@ def test_what_was_written_in_other_words_is_another_definition() -> None:
 def test_aliases_of_fields_are_kept_as_they_were_written() -> None:
     tasks = [
         {"id": "h", "type": "http", "config": {"url": "https://a.b", "json": {"a": 1}}, "next": ["t"]},
-        {"id": "t", "type": "try", "config": {"tasks": [{"id": "x", "type": "end"}], "finally": []}},
+        {
+            "id": "t",
+            "type": "try",
+            "config": {"tasks": [{"id": "x", "type": "end"}], "finally": []},
+            "on_error": "fail",
+        },
+        {"id": "u", "type": "end", "depends_on": ["t"], "on_error": "continue"},
+        {"id": "v", "type": "end", "depends_on": ["t"], "on_error": {"goto": "w"}},
+        {"id": "w", "type": "end"},
     ]
     definition: dict[str, Any] = {"name": "x", "tasks": tasks}
     assert parse_workflow(definition).to_dict() == definition
