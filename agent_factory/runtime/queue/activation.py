@@ -41,6 +41,7 @@ class Claimed(msgspec.Struct, frozen=True):
     id: UUID
     organization_id: UUID
     snapshot: str
+    priority: int
     input: str | None
     epoch: int
     attempts: int

@@ -3,8 +3,8 @@
 import asyncio
 import os
 import socket
-from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
@@ -17,7 +17,7 @@ from agent_factory.kit.errors import Problem, Unavailable
 from agent_factory.kit.ids import uuid7
 from agent_factory.runtime.compile import Resources
 from agent_factory.runtime.engine import InternalFailure, RunInterrupted
-from agent_factory.runtime.flow.context import FlowContext, FlowLimits, Leaf
+from agent_factory.runtime.flow.context import FlowContext, FlowLimits, Leaf, TaskCall
 from agent_factory.runtime.flow.interpreter import interpret
 from agent_factory.runtime.flow.outcome import Completed, Failed, FlowEnd, Waiting, failure
 from agent_factory.runtime.journal import Fenced, Writer
@@ -251,9 +251,8 @@ class Worker:
                     waits=waits,
                     events=Events(self._queue, run.organization_id, run.id),
                     sandbox=self._sandbox,
-                    slots=self._slot,
                     limits=self._limits,
-                    leaves=self._leaves,
+                    leaves=self._gated(run),
                     payloads=self._queue.payloads(run.organization_id),
                 )
                 end = await interpret(pinned.flow, read_input(run.input), context)
@@ -300,16 +299,20 @@ class Worker:
         if status == "pending":
             self._work.set()
 
-    @asynccontextmanager
-    async def _slot(self, context: FlowContext) -> AsyncGenerator[None, None]:
-        async with self._gate.place(UUID(context.organization_id)):
-            if self._heart.lapsed:
-                # The process was stopped for longer than its lease: what it has may be somebody else's by now.
-                live = self._live.get(UUID(context.run_id))
-                if live is not None:
-                    live.leave()
-                await asyncio.sleep(0)
-            yield
+    def _gated(self, run: Claimed) -> dict[str, Leaf]:
+        """Give the leaves as a run may use them: each when a place is free and it is its organisation's turn."""
+        return {name: self._when_called(run, leaf) for name, leaf in self._leaves.items()}
+
+    def _when_called(self, run: Claimed, leaf: Leaf) -> Leaf:
+        async def called(call: TaskCall) -> Any:  # noqa: ANN401 - as every leaf
+            async with self._gate.place(run.organization_id, run.priority):
+                if self._heart.lapsed:
+                    # The process was stopped for longer than its lease: the run may be somebody else's by now.
+                    self._live[run.id].leave()
+                    await asyncio.sleep(0)
+                return await leaf(call)
+
+        return called
 
 
 def _claimed(row: Row) -> Claimed:

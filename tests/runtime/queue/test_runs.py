@@ -54,9 +54,7 @@ async def test_a_task_that_fails_fails_the_run_with_its_path(
     assert (problem["code"], problem["path"]) == ("broken", "send")
 
 
-async def test_a_run_with_the_same_id_is_started_once(
-    queue: Queue, work: Work, actor: Actor, effects: Effects
-) -> None:
+async def test_a_run_with_the_same_id_is_started_once(queue: Queue, work: Work, actor: Actor, effects: Effects) -> None:
     """S90: what a schedule or a webhook starts twice runs once."""
     own = uuid7()
     what = flow(act("send"))
@@ -224,9 +222,7 @@ async def test_what_breaks_in_a_run_is_a_failure_of_that_run_alone(
     assert (run.problem() or {})["code"] == "not_found"
 
 
-async def test_settings_bound_what_a_worker_holds(
-    queue: Queue, work: Work, actor: Actor, effects: Effects
-) -> None:
+async def test_settings_bound_what_a_worker_holds(queue: Queue, work: Work, actor: Actor, effects: Effects) -> None:
     effects.hold("send")
     for _ in range(5):
         await begin(queue, actor.organization_id, flow(act("send")))
