@@ -3,7 +3,7 @@
 import asyncio
 import re
 import socket
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -317,16 +317,8 @@ class Egress:
     @asynccontextmanager
     async def _exchange(self, sending: _Sending) -> AsyncGenerator[StreamAnswer]:
         target, max_bytes = sending.target, sending.max_bytes
-        session = self._connections.session(trusted=self._trusts(target))
         try:
-            response = await session.request(
-                sending.method,
-                target,
-                headers=sending.headers,
-                data=sending.data,
-                timeout=aiohttp.ClientTimeout(total=sending.timeout, sock_connect=self._settings.connect_timeout),
-                allow_redirects=False,
-            )
+            response = await self._send(sending)
         except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
             raise _failure(error, target) from error
         try:
@@ -340,6 +332,27 @@ class Egress:
                 response.release()
             else:
                 response.close()
+
+    async def _send(self, sending: _Sending) -> aiohttp.ClientResponse:
+        session = self._connections.session(trusted=self._trusts(sending.target))
+
+        def request() -> Awaitable[aiohttp.ClientResponse]:
+            return session.request(
+                sending.method,
+                sending.target,
+                headers=sending.headers,
+                data=sending.data,
+                timeout=aiohttp.ClientTimeout(total=sending.timeout, sock_connect=self._settings.connect_timeout),
+                allow_redirects=False,
+            )
+
+        try:
+            return await request()
+        except aiohttp.ClientOSError as error:
+            # The server closed an idle connection just as it was taken: nothing of the request has left yet.
+            if not isinstance(error.__cause__, aiohttp.ClientConnectionResetError):
+                raise
+            return await request()
 
     def _trusts(self, target: yarl.URL) -> bool:
         return bool(self._trusted) and f"{target.host}:{target.port}".lower() in self._trusted
