@@ -42,9 +42,15 @@ migrations:
 bench *args:
     python -m bench.turns {{ args }}
 
-# the fuzzed API, the long form
-fuzz examples="300":
-    AF_FUZZ_EXAMPLES={{ examples }} python -m pytest tests/test_openapi.py --timeout 3600
+# fuzzers in their long form: expressions, definitions and the API, `seconds` for each of the first two
+fuzz seconds="300" examples="300":
+    python -m fuzz.expressions -max_total_time={{ seconds }}
+    python -m fuzz.definitions -max_total_time={{ seconds }}
+    AF_FUZZ_EXAMPLES={{ examples }} python -m pytest tests/test_openapi.py tests/runtime/flow/test_properties.py --timeout 3600
+
+# workers and PostgreSQL killed under random workflows, the long form
+chaos kills="200":
+    AF_CHAOS_KILLS={{ kills }} python -m pytest tests/chaos -s --timeout 7200
 
 # write the locks anew, within the ranges of pyproject.toml
 lock:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from agent_factory.security.egress import Egress, EgressSettings
+from agent_factory.security.egress import Egress
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -111,10 +111,7 @@ def llama_url(tmp_path_factory: pytest.TempPathFactory) -> Generator[str, None, 
 
 @pytest.fixture(scope="session")
 async def egress() -> AsyncGenerator[Egress, None]:
-    """The guarded client; it lets go of idle connections before a server of the tests does.
-
-    A turn tries again what a closed connection broke off, a bare call of a provider does not.
-    """
-    client = Egress(EgressSettings(keepalive=1.0))
+    """The guarded client with its usual settings."""
+    client = Egress()
     yield client
     await client.close()

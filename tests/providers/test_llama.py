@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
@@ -26,7 +27,7 @@ from agent_factory.local import Resources, run
 from agent_factory.providers import Access
 from agent_factory.providers.endpoint import plugin
 from agent_factory.runtime.models import Endpoint, Models, ModelsSettings
-from agent_factory.security.egress import Egress
+from agent_factory.security.egress import Egress, EgressSettings
 from tests.providers.asking import ask
 
 ADD = ToolSpec(
@@ -40,6 +41,14 @@ ADD = ToolSpec(
     },
 )
 CALLING = ModelSettings(tool_choice="required", max_tokens=900, parallel_tool_calls=False)
+
+
+@pytest.fixture(scope="module")
+async def egress() -> AsyncGenerator[Egress, None]:
+    """A client that keeps no idle connection: llama.cpp closes them when it likes, and a bare call tries nothing again."""
+    client = Egress(EgressSettings(keepalive=0))
+    yield client
+    await client.close()
 
 
 @pytest.fixture(params=["openai", "anthropic", "responses"])
