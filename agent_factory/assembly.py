@@ -40,10 +40,11 @@ from agent_factory.services.integrations.room import room as integrations
 from agent_factory.services.models.room import room as models
 from agent_factory.services.organizations.room import room as organizations
 from agent_factory.services.runs.room import room as runs
+from agent_factory.services.workflows.room import room as workflows
 from agent_factory.settings import Settings
 from agent_factory.storage.store import Store
 
-ROOMS: tuple[Room, ...] = (gateway, runs, agents, integrations, models, organizations, auth)
+ROOMS: tuple[Room, ...] = (gateway, workflows, runs, agents, integrations, models, organizations, auth)
 """Every room; the first ones are matched first."""
 
 

@@ -8,12 +8,14 @@ from pydantic import BaseModel
 
 from agent_factory.api.schemas import DEFINITION, OpenAIError, ProblemDocument
 from agent_factory.core.agent import Agent
+from agent_factory.core.workflow import Workflow
 
 _REF = "#/components/schemas/{model}"
 _ALSO: tuple[tuple[type[BaseModel], Literal["serialization", "validation"]], ...] = (
     (ProblemDocument, "serialization"),
     (OpenAIError, "serialization"),
     (Agent, "validation"),
+    (Workflow, "validation"),
 )
 """Schemas that routes refer to by name."""
 _ABOUT = "Build, run, expose and sell AI agents. Errors are RFC 9457 problems with a stable `code`."
@@ -43,7 +45,7 @@ def _with_definitions(node: Any) -> Any:  # noqa: ANN401 - any JSON value
     if isinstance(node, dict):
         members = cast("dict[str, Any]", node)
         if DEFINITION in members:
-            return {"$ref": _REF.format(model=Agent.__name__)}
+            return {"$ref": _REF.format(model=members[DEFINITION])}
         return {name: _with_definitions(value) for name, value in members.items()}
     if isinstance(node, list):
         return [_with_definitions(item) for item in cast("list[Any]", node)]

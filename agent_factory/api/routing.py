@@ -12,6 +12,8 @@ from starlette.types import Scope
 
 from agent_factory.api.dependencies import authenticate, writer
 from agent_factory.api.idempotency import Claim, Replayed
+from agent_factory.api.problems import UnsupportedMedia
+from agent_factory.api.yaml import READ_TOO, as_json, is_yaml
 
 _PROBLEM = {
     "description": "What went wrong, as RFC 9457.",
@@ -22,6 +24,8 @@ _OPENAI_ERROR = {
     "content": {"application/json": {"schema": {"$ref": "#/components/schemas/OpenAIError"}}},
 }
 
+
+_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 
 SHOWN_ONCE = "x-shown-once"
 """Marks an operation, in its `openapi_extra`, whose answer holds a secret and is kept nowhere."""
@@ -41,8 +45,25 @@ class Route(APIRoute):
         return super().matches(scope)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Wrap the handler, where a request can carry a key."""
-        handler = super().get_route_handler()
+        """Wrap the handler, where a request can carry a key or be YAML."""
+        handler = self._idempotent(super().get_route_handler())
+        if not (self.methods or set()) & _WITH_BODY:
+            return handler
+        reads_yaml = READ_TOO.keys() <= (self.openapi_extra or {}).keys()
+
+        async def readable(request: Request) -> Response:
+            if not is_yaml(request):
+                return await handler(request)
+            if not reads_yaml:
+                raise UnsupportedMedia("The body has to be JSON, sent as Content-Type: application/json.")
+            await authenticate(request.scope)
+            return await handler(await as_json(request))
+
+        return readable
+
+    def _idempotent(
+        self, handler: Callable[[Request], Coroutine[Any, Any, Response]]
+    ) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         if "POST" not in (self.methods or ()):
             return handler
         transactional = _uses(self.dependant, writer)

@@ -66,10 +66,16 @@ class Id:
         return ids.encode(self.prefix, value)
 
 
-DEFINITION = "x-agent-definition"
-"""Marks a schema that the document replaces by the one of an agent's definition."""
+DEFINITION = "x-definition"
+"""Marks a schema that the document replaces by the one of the definition that it names."""
 
-Definition = Annotated[dict[str, Any], WithJsonSchema({"type": "object", DEFINITION: True})]
+
+def definition_of(name: str) -> dict[str, Any]:
+    """Give the schema of a definition as it travels: `Agent` or `Workflow`."""
+    return {"type": "object", DEFINITION: name}
+
+
+Definition = Annotated[dict[str, Any], WithJsonSchema(definition_of("Agent"))]
 """An agent's definition as it travels; `core.agent` reads it, so that every fault has its pointer."""
 
 Moment = Annotated[datetime, PlainSerializer(rfc3339, return_type=str)]

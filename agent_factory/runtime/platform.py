@@ -5,6 +5,7 @@ import msgspec
 from agent_factory.database.session import Database
 from agent_factory.runtime.compile import Resources
 from agent_factory.runtime.engine import Engine
+from agent_factory.runtime.news import News
 from agent_factory.runtime.queue.queue import Queue
 from agent_factory.runtime.recent import Recent
 
@@ -12,7 +13,8 @@ from agent_factory.runtime.recent import Recent
 class Platform(msgspec.Struct, frozen=True):
     """The database, the turns and workflow runs over it, and what agents may reach; at `app.state.platform`.
 
-    `recent` holds what rooms looked up within the last second.
+    `recent` holds what rooms looked up within the last second; by `news`, rooms
+    hear of what those below them do.
     """
 
     database: Database
@@ -20,3 +22,4 @@ class Platform(msgspec.Struct, frozen=True):
     queue: Queue
     resources: Resources
     recent: Recent = msgspec.field(default_factory=Recent)
+    news: News = msgspec.field(default_factory=News)

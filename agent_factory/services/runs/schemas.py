@@ -13,7 +13,11 @@ SessionId = Annotated[UUID, Id("ses")]
 RunId = Annotated[UUID, Id("run")]
 AgentId = Annotated[UUID, Id("agt")]
 UserId = Annotated[UUID, Id("usr")]
+WorkflowId = Annotated[UUID, Id("wf")]
+ApprovalId = Annotated[UUID, Id("apr")]
 Version = Annotated[int, Field(ge=1, le=2_147_483_647)] | Literal["latest"]
+
+ApprovalStatus = Literal["pending", "approved", "denied", "expired", "cancelled"]
 
 Metadata = Annotated[
     dict[Annotated[str, StringConstraints(max_length=64)], Annotated[str, StringConstraints(max_length=512)]],
@@ -108,31 +112,64 @@ class RunCreate(Input):
     version: Version | None = None
 
 
-class Decision(Input):
-    """What a person decides about a waiting run."""
+class Resume(Input):
+    """What lets a run go on: the decision that an agent's run waits for; nothing for a workflow's that has ended."""
 
-    decision: Literal["approve", "deny"]
+    decision: Literal["approve", "deny"] | None = None
 
 
 class Act(Input):
     """A request that needs no more words."""
 
 
+class WaitOut(Output):
+    """Something that a workflow's run waits for: a timer, an event, or a decision by people at `/approvals`."""
+
+    path: str
+    kind: str
+    wake_at: Moment | None
+    event_type: str | None
+    approval_id: ApprovalId | None
+
+
+class ParentOut(Output):
+    """The task that started a run."""
+
+    run_id: RunId
+    path: str
+
+
 class RunOut(Output):
-    """One execution; `waiting_for` is the question of a run that waits for a person."""
+    """One execution of an agent or a workflow.
+
+    `input` is an agent's message, or whatever a workflow was given. A large
+    output is shown as `{"$preview", "bytes"}` and read at `/runs/{id}/output`.
+    `waiting_for` is the question of an agent's run that waits for a person,
+    `waits` what a workflow's run waits for. `labels` are the terminal labels
+    that its paths ended at; `error` has code, title, detail and, in a workflow,
+    the path of the task that failed.
+    """
 
     id: RunId
     kind: str
     source: str
+    trigger: str | None
     status: RunStatus
     agent_id: AgentId | None
     agent_version: int | None
     session_id: SessionId | None
-    input: dict[str, Any] | None
+    workflow_id: WorkflowId | None
+    workflow_version: int | None
+    forked_from: RunId | None
+    parent: ParentOut | None
+    priority: int
+    input: Any
     text: str | None
     output: Any
+    labels: list[str]
     error: dict[str, Any] | None
     waiting_for: dict[str, Any] | None
+    waits: list[WaitOut]
     input_tokens: int
     output_tokens: int
     cost_usd: str | None
@@ -162,7 +199,13 @@ class TurnOut(Output):
 
 
 class StepOut(Output):
-    """One recorded step: a model call, a tool call, a decision or a summary."""
+    """One recorded step: a task, a model call, a tool call, a decision or a summary.
+
+    The fields from `task` on are those of a workflow's tasks: the id and the
+    type of the task, how it ended, how often it was tried, and the ways that a
+    conditional or switch chose. In a list, a value that is large is shown as
+    `{"$preview", "bytes"}`; the step by its path has it whole.
+    """
 
     ord: int
     path: str
@@ -176,6 +219,12 @@ class StepOut(Output):
     output_tokens: int
     cost_usd: str | None
     created_at: Moment
+    task: str | None
+    type: str | None
+    status: Literal["completed", "failed", "skipped"] | None
+    attempts: int | None
+    error: dict[str, Any] | None
+    targets: list[str] | None
 
 
 class StepPage(PageOf[StepOut]):
@@ -192,8 +241,18 @@ class CostOfModel(Output):
     cost_usd: str | None
 
 
+class CostOfTask(Output):
+    """What the model calls of one task of a workflow, with all inside it, came to."""
+
+    task: str
+    calls: int
+    input_tokens: int
+    output_tokens: int
+    cost_usd: str | None
+
+
 class CostOut(Output):
-    """What a run came to; money is null where no price is known."""
+    """What a run came to; money is null where no price is known, `tasks` are a workflow's."""
 
     run_id: RunId
     currency: str
@@ -201,3 +260,80 @@ class CostOut(Output):
     input_tokens: int
     output_tokens: int
     models: list[CostOfModel]
+    tasks: list[CostOfTask]
+
+
+class SideOut(Output):
+    """A task as one of two runs has it; a large output is shown as `{"$preview", "bytes"}`."""
+
+    status: str
+    output: Any
+    error: dict[str, Any] | None
+    duration_ms: int
+    cost_usd: str | None
+
+
+class TaskDiffOut(Output):
+    """A task of two runs; a side is null where that run did not come to it."""
+
+    path: str
+    type: str
+    same: bool
+    before: SideOut | None
+    after: SideOut | None
+
+
+class DiffOut(PageOf[TaskDiffOut]):
+    """How two runs differ, task by task in their order: `before` is the run in the path, `after` the one in `with`."""
+
+    run_id: RunId
+    with_run_id: RunId
+    same_definition: bool
+    same_input: bool
+    same_output: bool
+
+
+class ReplayOut(Output):
+    """What a run comes to from its journal alone, and whether that is the `same` as what it had come to."""
+
+    run_id: RunId
+    same: bool
+    status: Literal["completed", "failed", "waiting"]
+    output: Any
+    labels: list[str]
+    error: dict[str, Any] | None
+
+
+class ApprovalOut(Output):
+    """A question of a run to people.
+
+    `roles` and `users` (ids or e-mail addresses) may decide; where both are
+    empty, everybody in the organisation may. What nobody has decided by
+    `deadline` is `expired`, and `default` decides, if there is one.
+    """
+
+    id: ApprovalId
+    run_id: RunId
+    path: str
+    title: str
+    details: Any
+    roles: list[str]
+    users: list[str]
+    status: ApprovalStatus
+    deadline: Moment | None
+    default: str | None
+    decided_by: UserId | None
+    decided_at: Moment | None
+    comment: str | None
+    created_at: Moment
+
+
+class ApprovalPage(PageOf[ApprovalOut]):
+    """A page of approvals, newest first."""
+
+
+class Decision(Input):
+    """What a person decides, and why."""
+
+    decision: Literal["approve", "deny"]
+    comment: str = Field(default="", max_length=10_000)

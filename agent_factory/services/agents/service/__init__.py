@@ -3,7 +3,7 @@
 from agent_factory.services.agents.service.changing import Changed, create, patch, replace
 from agent_factory.services.agents.service.checking import validate
 from agent_factory.services.agents.service.living import activate, archive, deploy, pause, rollback
-from agent_factory.services.agents.service.pinning import LATEST, Pinned, pin
+from agent_factory.services.agents.service.pinning import LATEST, Pinned, pin, pin_below
 from agent_factory.services.agents.service.reading import get, get_version, list_agents, list_versions
 from agent_factory.services.agents.service.templates import get_template, list_templates
 
@@ -24,6 +24,7 @@ __all__ = [
     "patch",
     "pause",
     "pin",
+    "pin_below",
     "replace",
     "rollback",
     "validate",

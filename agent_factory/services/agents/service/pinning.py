@@ -39,9 +39,16 @@ async def pin(
     that call in a circle, are too deep or too many, or are not deployed.
     """
     agent_id, number, agent = await _one(session, actor, ref, version)
+    return Pinned(agent_id, number, agent, await pin_below(session, actor, agent, version))
+
+
+async def pin_below(
+    session: ReadSession, actor: Actor, agent: Agent, version: int | Literal["latest"] | None = None
+) -> dict[str, Agent]:
+    """Fix every agent that a definition calls, by name; raises `SubAgentsInvalid` as `pin` does."""
     agents: dict[str, Agent] = {}
     await _below(session, actor, agent, agents, path=(agent.name,), version=version)
-    return Pinned(agent_id, number, agent, agents)
+    return agents
 
 
 async def _one(

@@ -14,9 +14,9 @@ from agent_factory.core.message import Media, Message, Part, Text
 from agent_factory.kit import ids
 from agent_factory.runtime.hub import START, EventId
 from agent_factory.runtime.scope import TurnEnd
-from agent_factory.services.runs.rules import Begun, answer_of, event_name, live_run_out, public, run_out
-from agent_factory.services.runs.schemas import Content, MediaIn, RunOut, TextIn, TurnOut
-from agent_factory.services.runs.service import Turn, get_run
+from agent_factory.services.runs.rules import Begun, answer_of, event_name, live_run_out, public
+from agent_factory.services.runs.schemas import Content, MediaIn, TextIn, TurnOut
+from agent_factory.services.runs.service import Turn, get_run, show
 
 JSON = "application/json"
 
@@ -73,8 +73,8 @@ async def answer(turn: Turn, *, events: bool, wait: float) -> Response:
 async def _kept(turn: Turn) -> dict[str, Any]:
     """Read a run that another process has ended."""
     async with turn.platform.database.read(turn.actor.organization_id) as session:
-        row = await get_run(session, turn.actor, turn.run.id)
-    return RunOut(**run_out(row)).model_dump(mode="json")
+        run = await show(session, turn.actor, await get_run(session, turn.actor, turn.run.id))
+    return run.model_dump(mode="json")
 
 
 async def ended(waiting: Any, wait: float) -> TurnEnd | None:  # noqa: ANN401 - a coroutine

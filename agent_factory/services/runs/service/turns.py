@@ -14,7 +14,9 @@ from agent_factory.runtime.platform import Platform
 from agent_factory.security.auth import Actor
 from agent_factory.services.agents import service as agents
 from agent_factory.services.agents.service import Pinned
+from agent_factory.services.runs import queries
 from agent_factory.services.runs.errors import SessionHasNoAgent
+from agent_factory.services.runs.rules import WORKFLOW
 
 Version = int | Literal["latest"] | None
 
@@ -136,7 +138,12 @@ async def begin(
 
 async def cancel(platform: Platform, actor: Actor, run_id: UUID) -> None:
     """End a run as cancelled; raises `RunNotFound`, or `RunEnded` for one that ended otherwise."""
-    await platform.engine.cancel(actor.organization_id, run_id)
+    async with platform.database.read(actor.organization_id) as session:
+        kind = await queries.kind_of(session, actor, run_id)
+    if kind == WORKFLOW:
+        await platform.queue.cancel(actor.organization_id, run_id)
+    else:
+        await platform.engine.cancel(actor.organization_id, run_id)
 
 
 async def decide(platform: Platform, actor: Actor, run_id: UUID, *, approve: bool) -> LiveRun:

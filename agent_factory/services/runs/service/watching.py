@@ -14,6 +14,7 @@ from agent_factory.runtime.rows import read_run
 from agent_factory.security.auth import Actor
 from agent_factory.services.runs import queries
 from agent_factory.services.runs.errors import SessionNotFound
+from agent_factory.services.runs.rules import WORKFLOW
 
 _PAUSE = 0.25
 """Seconds between looks for a session's next run."""
@@ -26,6 +27,10 @@ async def watch_run(
     live = platform.engine.live(run_id)
     if live is not None and live.organization_id == actor.organization_id:
         return live.events(after)
+    async with platform.database.read(actor.organization_id) as session:
+        kind = await queries.kind_of(session, actor, run_id)
+    if kind == WORKFLOW:
+        return await platform.queue.watch(actor.organization_id, run_id, after)
     await read_run(platform.database.pool, actor.organization_id, run_id)
     return follow(platform.database.pool, actor.organization_id, run_id, after)
 

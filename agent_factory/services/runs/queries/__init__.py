@@ -3,14 +3,39 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from sqlalchemy import delete, func, null, select, update
+import msgspec
+from sqlalchemy import and_, delete, func, null, select, update
 
 from agent_factory.database.base import owned_by
-from agent_factory.database.models import MessageRow, RunRow, RunStatus, RunStepRow, SessionRow
+from agent_factory.database.models import (
+    ApprovalRow,
+    MessageRow,
+    RunRow,
+    RunStatus,
+    RunStepRow,
+    RunWaitRow,
+    SessionRow,
+)
 from agent_factory.database.session import ReadSession, Session
 from agent_factory.security.auth import Actor
+from agent_factory.services.runs.rules import WaitView
+
+_MOST_WAITS = 1000
+"""Waits that are shown; a run may have as many as tasks."""
 
 _AT_WORK = (RunStatus.PENDING, RunStatus.RUNNING, RunStatus.WAITING)
+
+
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """Which runs are listed; what is None does not matter."""
+
+    kind: str | None = None
+    session_id: UUID | None = None
+    agent_id: UUID | None = None
+    workflow_id: UUID | None = None
+    forked_from: UUID | None = None
+    status: RunStatus | None = None
+    label: str | None = None
 
 
 async def add(session: Session, row: SessionRow) -> None:
@@ -74,27 +99,56 @@ async def run_row(session: ReadSession, actor: Actor, run_id: UUID) -> RunRow | 
     return (await session.scalars(owned_by(actor, RunRow).where(RunRow.id == run_id))).one_or_none()
 
 
+async def kind_of(session: ReadSession, actor: Actor, run_id: UUID) -> str | None:
+    """Tell whether a run is an agent's or a workflow's; None where there is none."""
+    query = select(RunRow.kind).where(RunRow.organization_id == actor.organization_id, RunRow.id == run_id)
+    return await session.scalar(query)
+
+
 async def runs(
     session: ReadSession,
     actor: Actor,
     limit: int,
     after: UUID | None,
     *,
-    session_id: UUID | None,
-    agent_id: UUID | None,
-    status: RunStatus | None,
+    wanted: Wanted,
 ) -> list[RunRow]:
     """List runs, newest first."""
     query = owned_by(actor, RunRow).order_by(RunRow.id.desc()).limit(limit)
     if after is not None:
         query = query.where(RunRow.id < after)
-    if session_id is not None:
-        query = query.where(RunRow.session_id == session_id)
-    if agent_id is not None:
-        query = query.where(RunRow.agent_id == agent_id)
-    if status is not None:
-        query = query.where(RunRow.status == status)
+    for name, value in msgspec.structs.asdict(wanted).items():
+        if value is not None:
+            query = query.where(RunRow.labels.contains([value]) if name == "label" else getattr(RunRow, name) == value)
     return list(await session.scalars(query))
+
+
+async def waits(session: ReadSession, actor: Actor, run_ids: Sequence[UUID]) -> list[WaitView]:
+    """List what runs wait for, in the order in which they began to."""
+    asked = and_(
+        ApprovalRow.run_id == RunWaitRow.run_id,
+        ApprovalRow.path == RunWaitRow.path,
+        ApprovalRow.organization_id == RunWaitRow.organization_id,
+    )
+    query = (
+        select(
+            RunWaitRow.run_id,
+            RunWaitRow.path,
+            RunWaitRow.kind,
+            RunWaitRow.wake_at,
+            RunWaitRow.event_type,
+            ApprovalRow.id,
+        )
+        .outerjoin(ApprovalRow, asked)
+        .where(
+            RunWaitRow.organization_id == actor.organization_id,
+            RunWaitRow.run_id.in_(run_ids),
+            RunWaitRow.resolved_at.is_(None),
+        )
+        .order_by(RunWaitRow.created_at, RunWaitRow.path)
+        .limit(_MOST_WAITS)
+    )
+    return [WaitView(*row) for row in await session.execute(query)]
 
 
 async def run_at_work(session: ReadSession, actor: Actor, session_id: UUID) -> UUID | None:
@@ -127,6 +181,37 @@ async def steps(session: ReadSession, actor: Actor, run_id: UUID, limit: int, af
     return list(await session.scalars(query.order_by(RunStepRow.ord).limit(limit)))
 
 
+async def step(session: ReadSession, actor: Actor, run_id: UUID, path: str) -> RunStepRow | None:
+    """Find a run's step by its path."""
+    query = owned_by(actor, RunStepRow).where(RunStepRow.run_id == run_id, RunStepRow.path == path)
+    return (await session.scalars(query)).one_or_none()
+
+
+async def failed_attempts(session: ReadSession, actor: Actor, run_id: UUID, paths: Sequence[str]) -> dict[str, int]:
+    """Count the attempts at tasks that failed before their last one; those without any are left out."""
+    first = select(func.left(RunStepRow.path, -2)).where(
+        RunStepRow.organization_id == actor.organization_id,
+        RunStepRow.run_id == run_id,
+        RunStepRow.path.in_([f"{path}#1" for path in paths]),
+    )
+    tried = list(await session.scalars(first))
+    if not tried:
+        return {}
+    base = func.regexp_replace(RunStepRow.path, "#[0-9]+$", "")
+    query = (
+        select(base, func.count())
+        .where(
+            RunStepRow.organization_id == actor.organization_id,
+            RunStepRow.run_id == run_id,
+            RunStepRow.kind == "task",
+            RunStepRow.path.regexp_match("#[0-9]+$"),
+            base.in_(tried),
+        )
+        .group_by(base)
+    )
+    return {row[0]: row[1] for row in await session.execute(query)}
+
+
 async def costs(session: ReadSession, actor: Actor, run_id: UUID) -> Sequence[tuple[str, int, int, int, object]]:
     """Sum a run's model calls by model: name, calls, tokens in and out, money."""
     query = (
@@ -144,6 +229,30 @@ async def costs(session: ReadSession, actor: Actor, run_id: UUID) -> Sequence[tu
         )
         .group_by(RunStepRow.name)
         .order_by(RunStepRow.name)
+    )
+    return [(row[0], row[1], int(row[2]), int(row[3]), row[4]) for row in await session.execute(query)]
+
+
+async def costs_by_task(
+    session: ReadSession, actor: Actor, run_id: UUID
+) -> Sequence[tuple[str, int, int, int, object]]:
+    """Sum a workflow's model calls by its outermost tasks: id, calls, tokens in and out, money."""
+    task = func.substring(RunStepRow.path, "^[A-Za-z_][A-Za-z0-9_]*")
+    query = (
+        select(
+            task,
+            func.count(),
+            func.sum(RunStepRow.input_tokens),
+            func.sum(RunStepRow.output_tokens),
+            func.sum(RunStepRow.cost_usd),
+        )
+        .where(
+            RunStepRow.organization_id == actor.organization_id,
+            RunStepRow.run_id == run_id,
+            RunStepRow.kind.in_(("model", "summary")),
+        )
+        .group_by(task)
+        .order_by(task)
     )
     return [(row[0], row[1], int(row[2]), int(row[3]), row[4]) for row in await session.execute(query)]
 

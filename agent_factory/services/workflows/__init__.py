@@ -1,0 +1,1 @@
+"""Workflows: definitions, versions, their life cycle, and the runs that they start."""

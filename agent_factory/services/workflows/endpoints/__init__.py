@@ -1,0 +1,1 @@
+"""HTTP for workflows and for what begins their runs."""

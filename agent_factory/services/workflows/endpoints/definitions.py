@@ -1,0 +1,253 @@
+"""HTTP for workflows, their versions and their life."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import Body, Path, Query, Response
+
+from agent_factory.api.dependencies import ActorDep, PlatformDep, Reader, Writer
+from agent_factory.api.etag import IfMatch, etag
+from agent_factory.api.paging import PagingDep
+from agent_factory.api.routing import router
+from agent_factory.api.schemas import Id
+from agent_factory.api.yaml import READ_TOO
+from agent_factory.core.agent import AgentStatus
+from agent_factory.kit import ids
+from agent_factory.services.workflows import service
+from agent_factory.services.workflows.schemas import (
+    Act,
+    Patch,
+    VersionChoice,
+    WorkflowDefinition,
+    WorkflowOut,
+    WorkflowPage,
+    WorkflowSummary,
+    WorkflowValidation,
+    WorkflowVersionOut,
+    WorkflowVersionPage,
+)
+from agent_factory.services.workflows.service import Changed
+
+workflows = router("/api/v1/workflows", "workflows")
+
+WorkflowPath = Annotated[UUID, Id("wf", in_path=True)]
+Number = Annotated[int, Path(ge=1, le=2_147_483_647)]
+DefinitionBody = Annotated[WorkflowDefinition, Body(description="A workflow's definition, as JSON or YAML.")]
+PatchBody = Annotated[Patch, Body(description="A merge patch (RFC 7396) for the definition.")]
+
+
+@workflows.post("", status_code=201, openapi_extra=READ_TOO)
+async def create(
+    session: Writer, actor: ActorDep, platform: PlatformDep, body: DefinitionBody, response: Response
+) -> WorkflowOut:
+    """Create a workflow as a draft."""
+    made = await service.create(session, actor, platform.resources, body)
+    response.headers["Location"] = _location(made)
+    return _shown(made, response)
+
+
+@workflows.get("")
+async def list_(
+    session: Reader,
+    actor: ActorDep,
+    paging: PagingDep,
+    name: Annotated[str | None, Query(max_length=200)] = None,
+    status: AgentStatus | None = None,
+) -> WorkflowPage:
+    """List workflows, newest first; archived ones only by `status=archived`."""
+    found = await service.list_workflows(session, actor, paging.limit, paging.after, name=name, status=status)
+    return WorkflowPage.model_validate(found)
+
+
+@workflows.get("/{workflow_id}")
+async def get(session: Reader, actor: ActorDep, workflow_id: WorkflowPath, response: Response) -> WorkflowOut:
+    """Show a workflow with its newest definition."""
+    return _shown(Changed(*await service.get(session, actor, workflow_id)), response)
+
+
+@workflows.patch("/{workflow_id}")
+async def update(
+    *,
+    session: Writer,
+    actor: ActorDep,
+    platform: PlatformDep,
+    workflow_id: WorkflowPath,
+    body: PatchBody,
+    response: Response,
+    if_match: IfMatch = None,
+) -> WorkflowOut:
+    """Change parts of the definition; the result is a new version."""
+    return _shown(
+        await service.patch(session, actor, platform.resources, workflow_id, change=body, if_match=if_match), response
+    )
+
+
+@workflows.put("/{workflow_id}", openapi_extra=READ_TOO)
+async def replace(
+    *,
+    session: Writer,
+    actor: ActorDep,
+    platform: PlatformDep,
+    workflow_id: WorkflowPath,
+    body: DefinitionBody,
+    response: Response,
+    if_match: IfMatch = None,
+) -> WorkflowOut:
+    """Give the workflow a new definition; the result is a new version."""
+    return _shown(
+        await service.replace(session, actor, platform.resources, workflow_id, definition=body, if_match=if_match),
+        response,
+    )
+
+
+@workflows.delete("/{workflow_id}", status_code=204)
+async def delete(
+    session: Writer, actor: ActorDep, platform: PlatformDep, workflow_id: WorkflowPath, if_match: IfMatch = None
+) -> None:
+    """Archive a workflow; its runs stay readable."""
+    await service.archive(session, actor, platform, workflow_id, if_match=if_match)
+
+
+@workflows.get("/{workflow_id}/versions")
+async def versions_list(
+    session: Reader, actor: ActorDep, workflow_id: WorkflowPath, paging: PagingDep
+) -> WorkflowVersionPage:
+    """List a workflow's versions, newest first."""
+    found = await service.list_versions(session, actor, workflow_id, paging.limit, paging.after)
+    return WorkflowVersionPage.model_validate(found)
+
+
+@workflows.post("/{workflow_id}/versions", status_code=201, openapi_extra=READ_TOO)
+async def versions_create(
+    *,
+    session: Writer,
+    actor: ActorDep,
+    platform: PlatformDep,
+    workflow_id: WorkflowPath,
+    body: DefinitionBody,
+    response: Response,
+    if_match: IfMatch = None,
+) -> WorkflowVersionOut:
+    """Make a definition the workflow's newest version; one without a difference is the version that is there."""
+    made = await service.replace(session, actor, platform.resources, workflow_id, definition=body, if_match=if_match)
+    response.headers["ETag"] = etag(made.workflow.revision)
+    response.headers["Location"] = f"{_location(made)}/versions/{made.version.number}"
+    return WorkflowVersionOut.model_validate(made.version)
+
+
+@workflows.get("/{workflow_id}/versions/{number}")
+async def versions_get(
+    session: Reader, actor: ActorDep, workflow_id: WorkflowPath, number: Number
+) -> WorkflowVersionOut:
+    """Show one version."""
+    return WorkflowVersionOut.model_validate(await service.get_version(session, actor, workflow_id, number))
+
+
+@workflows.post(":validate", name="validate", openapi_extra=READ_TOO)
+async def validate(session: Reader, actor: ActorDep, platform: PlatformDep, body: DefinitionBody) -> WorkflowValidation:
+    """Check a definition without keeping it; its faults come as a 422 with their pointers."""
+    await service.validate(session, actor, platform.resources, body)
+    return WorkflowValidation(valid=True)
+
+
+@workflows.post("/{workflow_id}:validate", name="validate_newest")
+async def validate_newest(
+    session: Reader, actor: ActorDep, platform: PlatformDep, workflow_id: WorkflowPath, _body: Act | None = None
+) -> WorkflowValidation:
+    """Check whether the newest version can be run here and now."""
+    _, version = await service.get(session, actor, workflow_id)
+    await service.validate(session, actor, platform.resources, version.definition, workflow_id)
+    return WorkflowValidation(valid=True)
+
+
+@workflows.post("/{workflow_id}:activate")
+async def activate(
+    *,
+    session: Writer,
+    actor: ActorDep,
+    workflow_id: WorkflowPath,
+    response: Response,
+    _body: Act | None = None,
+    if_match: IfMatch = None,
+) -> WorkflowOut:
+    """Call a draft finished."""
+    return _shown(await service.activate(session, actor, workflow_id, if_match=if_match), response)
+
+
+@workflows.post("/{workflow_id}:deploy")
+async def deploy(
+    *,
+    session: Writer,
+    actor: ActorDep,
+    platform: PlatformDep,
+    workflow_id: WorkflowPath,
+    response: Response,
+    body: VersionChoice | None = None,
+    if_match: IfMatch = None,
+) -> WorkflowOut:
+    """Put a version into service, by default the newest; runs in flight keep theirs."""
+    wanted = body.version if body else None
+    return _shown(
+        await service.deploy(session, actor, platform, workflow_id, version=wanted, if_match=if_match),
+        response,
+    )
+
+
+@workflows.post("/{workflow_id}:pause")
+async def pause(
+    *,
+    session: Writer,
+    actor: ActorDep,
+    workflow_id: WorkflowPath,
+    response: Response,
+    _body: Act | None = None,
+    if_match: IfMatch = None,
+) -> WorkflowOut:
+    """Take a workflow out of service until it is deployed again; runs in flight go on."""
+    return _shown(await service.pause(session, actor, workflow_id, if_match=if_match), response)
+
+
+@workflows.post("/{workflow_id}:rollback")
+async def rollback(
+    *,
+    session: Writer,
+    actor: ActorDep,
+    platform: PlatformDep,
+    workflow_id: WorkflowPath,
+    response: Response,
+    body: VersionChoice | None = None,
+    if_match: IfMatch = None,
+) -> WorkflowOut:
+    """Put an earlier version back into service, by default the one before the deployed one."""
+    wanted = body.version if body else None
+    return _shown(
+        await service.rollback(session, actor, platform, workflow_id, version=wanted, if_match=if_match),
+        response,
+    )
+
+
+@workflows.post("/{workflow_id}:archive")
+async def archive(
+    *,
+    session: Writer,
+    actor: ActorDep,
+    platform: PlatformDep,
+    workflow_id: WorkflowPath,
+    response: Response,
+    _body: Act | None = None,
+    if_match: IfMatch = None,
+) -> WorkflowOut:
+    """Put a workflow away for good."""
+    return _shown(await service.archive(session, actor, platform, workflow_id, if_match=if_match), response)
+
+
+def _shown(changed: Changed, response: Response) -> WorkflowOut:
+    response.headers["ETag"] = etag(changed.workflow.revision)
+    summary = WorkflowSummary.model_validate(changed.workflow)
+    return WorkflowOut(
+        **{n: getattr(summary, n) for n in WorkflowSummary.model_fields}, definition=changed.version.definition
+    )
+
+
+def _location(changed: Changed) -> str:
+    return f"/api/v1/workflows/{ids.encode('wf', changed.workflow.id)}"

@@ -1,0 +1,150 @@
+"""Pure decisions over workflows."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, cast
+from uuid import UUID
+
+import msgspec
+
+from agent_factory.api.etag import merge_patch
+from agent_factory.core.agent import NEXT_STATUS, Agent, AgentStatus
+from agent_factory.core.schema import pointer
+from agent_factory.core.workflow import pinned_name
+from agent_factory.kit import ids
+from agent_factory.kit.errors import FieldError, NotFound
+from agent_factory.services.workflows.errors import NotForkable, NothingToRollBackTo, WorkflowArchived, WrongStatus
+
+DEEPEST = 10
+"""Levels of workflows in each other; a run goes no deeper either."""
+MOST_NAMED = 200
+"""Agents and workflows that one workflow may bring along."""
+
+
+class Placed(msgspec.Struct, frozen=True):
+    """A task of a definition, or what undoes one, at a JSON pointer, as its author wrote it."""
+
+    at: str
+    task: dict[str, Any]
+
+    @property
+    def id(self) -> str:
+        """The task's id; what undoes another has none."""
+        return self.task.get("id", "")
+
+    @property
+    def type(self) -> str:
+        """The task's type."""
+        return self.task["type"]
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """The task's settings."""
+        return self.task.get("config", {})
+
+
+def placed(tasks: object, at: str = "/tasks") -> Iterator[Placed]:
+    """Walk every task of a checked definition, with those inside others, in the order in which they stand."""
+    for index, task in enumerate(cast("list[dict[str, Any]]", tasks)):
+        here = f"{at}/{index}"
+        undo = task.get("compensate")
+        if undo is not None:
+            yield Placed(f"{here}/compensate", undo)
+        config: dict[str, Any] = task.get("config", {})
+        yield Placed(here, task)
+        match task["type"]:
+            case "map" | "loop":
+                yield from placed(config["tasks"], f"{here}/config/tasks")
+            case "try":
+                for part in ("tasks", "catch", "finally"):
+                    yield from placed(config.get(part, []), f"{here}/config/{part}")
+            case "parallel":
+                for name, branch in config["branches"].items():
+                    yield from placed(branch, here + pointer(["config", "branches", name]))
+            case _:
+                pass
+
+
+def may_change(status: AgentStatus) -> None:
+    """Raise `WorkflowArchived` for a workflow that takes no changes any more."""
+    if status is AgentStatus.ARCHIVED:
+        raise WorkflowArchived("An archived workflow cannot be changed or run; create a new one.")
+
+
+def step(status: AgentStatus, to: AgentStatus) -> None:
+    """Raise a conflict unless the life cycle, which is that of agents, leads from one status to the other."""
+    may_change(status)
+    if to not in NEXT_STATUS[status]:
+        possible = ", ".join(sorted(NEXT_STATUS[status])) or "none"
+        raise WrongStatus(f"The workflow is {status} and cannot become {to}; possible are: {possible}.")
+
+
+def earlier_version(deployed: int | None, wanted: int | None) -> int:
+    """Choose the version that a rollback brings back: the wanted one, or the one before the deployed one."""
+    if deployed is None:
+        raise WrongStatus("The workflow was never deployed, so there is nothing to roll back.")
+    if wanted is None:
+        wanted = deployed - 1
+    if wanted < 1:
+        raise NothingToRollBackTo("Version 1 is the first one.")
+    if wanted >= deployed:
+        raise WrongStatus(
+            f"Version {wanted} is not earlier than version {deployed}, which is deployed; deploy it instead."
+        )
+    return wanted
+
+
+def workflow_ref(ref: str | UUID) -> tuple[UUID | None, str]:
+    """Read how a workflow is named: by its id (`wf_…`), else by its name."""
+    if isinstance(ref, UUID):
+        return ref, ""
+    if ref.startswith("wf_"):
+        try:
+            return ids.decode("wf", ref), ref
+        except NotFound:
+            pass  # a name may begin so, too
+    return None, ref
+
+
+def changed_config(task: Placed, changes: Mapping[str, Any], agents: Mapping[str, Agent]) -> dict[str, Any]:
+    """Write a task's settings with another `prompt`, another `model`, or a merge patch of its `config`.
+
+    `agents` are those that the run has pinned; one that gets another model
+    becomes the task's own. Raises `NotForkable` for a change that the task has
+    no place for.
+    """
+    config: dict[str, Any] = merge_patch(dict(task.config), changes.get("config") or {})
+    prompt, model = changes.get("prompt"), changes.get("model")
+    match task.type:
+        case "ai_inference":
+            config |= {k: v for k, v in (("prompt", prompt), ("model", model)) if v is not None}
+        case "agent":
+            if prompt is not None:
+                config["message"] = prompt
+            if model is not None:
+                config["agent"] = {**_definition_of(config, agents), "model": model}
+                config.pop("version", None)
+        case other:
+            for field in ("prompt", "model"):
+                if changes.get(field) is not None:
+                    raise refused(f"/changes/{field}", f"a task of the type {other!r} has no {field}")
+    return config
+
+
+def _definition_of(config: Mapping[str, Any], agents: Mapping[str, Agent]) -> dict[str, Any]:
+    ref = config["agent"]
+    if isinstance(ref, dict):
+        return cast("dict[str, Any]", ref)
+    pinned = agents.get(pinned_name(ref, config.get("version")))
+    if pinned is None:
+        raise refused("/changes/config/agent", f"the run has not pinned an agent {ref!r}; give its whole definition")
+    return pinned.to_dict()
+
+
+def refused(at: str, detail: str) -> NotForkable:
+    """Say why a run cannot be forked so, at a pointer into what was asked for."""
+    return NotForkable("The fork cannot be made; see the pointer.", errors=[FieldError(at, detail)])
+
+
+def computed(text: object) -> bool:
+    """Tell whether a value is known only to a run."""
+    return isinstance(text, str) and "{{" in text

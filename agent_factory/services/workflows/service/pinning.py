@@ -1,0 +1,208 @@
+"""A workflow fixed for one run, with every agent and workflow that it names, at every level (S83)."""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any, Literal
+from uuid import UUID
+
+import msgspec
+
+from agent_factory.core.agent import Agent, AgentStatus, parse_agent
+from agent_factory.core.workflow import Flow, flow_of, pinned_name
+from agent_factory.database.session import ReadSession
+from agent_factory.kit.errors import FieldError, Problem
+from agent_factory.security.auth import Actor
+from agent_factory.services.agents import service as agents
+from agent_factory.services.agents.errors import AgentNotDeployed
+from agent_factory.services.workflows import queries
+from agent_factory.services.workflows.errors import (
+    NamesInvalid,
+    VersionNotFound,
+    WorkflowNotDeployed,
+    WorkflowNotFound,
+)
+from agent_factory.services.workflows.rules import DEEPEST, MOST_NAMED, Placed, may_change, placed, workflow_ref
+
+LATEST: Literal["latest"] = "latest"
+"""Asks for the newest version, deployed or not: to try a draft."""
+
+Version = int | Literal["latest"] | None
+
+
+class Pinned(msgspec.Struct, frozen=True):
+    """What a run works with, whatever is deployed meanwhile.
+
+    `agents` and `flows` have the names that the tasks use, by
+    `core.workflow.pinned_name`. A definition that is not kept has no id.
+    """
+
+    flow: Flow
+    agents: dict[str, Agent]
+    flows: dict[str, Flow]
+    workflow_id: UUID | None = None
+    version: int | None = None
+
+
+async def pin(session: ReadSession, actor: Actor, ref: str | UUID, version: Version = None) -> Pinned:
+    """Fix what a run of a workflow will use. `ref` is an id (`wf_…`) or a name.
+
+    Without a version it is the deployed one, and so is everything that it
+    names; with one, what is not deployed is taken in its newest version.
+    Raises `WorkflowNotDeployed`, `WorkflowNotFound`, `VersionNotFound`, or
+    `NamesInvalid` with a pointer for each name that cannot be used.
+    """
+    found = await _find(session, actor, ref, version)
+    names = Names(session, actor, tried=version is not None)
+    await names.follow(found.flow, (found.id,), "")
+    if names.faults:
+        raise NamesInvalid(f"{len(names.faults)} name(s) cannot be used.", errors=names.faults)
+    return Pinned(found.flow, names.agents, names.flows, found.id, found.number)
+
+
+async def pin_definition(session: ReadSession, actor: Actor, flow: Flow, own_id: UUID | None = None) -> Pinned:
+    """Fix what a run of a definition that is not kept will use: what is deployed, else the newest.
+
+    Raises `NamesInvalid` with a pointer for each name that cannot be used.
+    """
+    names = Names(session, actor, tried=True)
+    await names.follow(flow, (own_id,), "")
+    if names.faults:
+        raise NamesInvalid(f"{len(names.faults)} name(s) cannot be used.", errors=names.faults)
+    return Pinned(flow, names.agents, names.flows)
+
+
+class _Found(msgspec.Struct, frozen=True):
+    id: UUID
+    name: str
+    number: int
+    flow: Flow
+
+
+class Names:
+    """What a workflow names, looked up level by level; `faults` has a pointer for each name that cannot be used.
+
+    With `tried`, what is not deployed is taken in its newest version.
+    """
+
+    def __init__(self, session: ReadSession, actor: Actor, *, tried: bool) -> None:
+        """Start without a name."""
+        self._session = session
+        self._actor = actor
+        self._tried = tried
+        self._heights: dict[str, int] = {}
+        self.agents: dict[str, Agent] = {}
+        self.flows: dict[str, Flow] = {}
+        self.faults: list[FieldError] = []
+
+    async def follow(self, flow: Flow, path: tuple[UUID | None, ...], at: str) -> int:
+        """Look up what a workflow names; gives how many levels of workflows lie below it.
+
+        `path` are the workflows around it and itself, outermost first. Inside
+        another workflow, `at` is the place in the outermost one that led here.
+        """
+        height = 0
+        for task in placed(flow.workflow.to_dict()["tasks"]):
+            try:
+                height = max(height, await self._one(task, path, at))
+            except Problem as problem:
+                self.faults.append(FieldError(at or self._pointer(task), _told(problem, flow, at)))
+        return height
+
+    async def _one(self, task: Placed, path: tuple[UUID | None, ...], at: str) -> int:
+        config = task.config
+        match task.type:
+            case "agent":
+                await self._agent(config["agent"], config.get("version"))
+            case "tool" if config["tool"].partition("/")[0] == "agent" and "agent" in config.get("config", {}):
+                await self._agent(config["config"]["agent"], None)
+            case "subworkflow":
+                key = pinned_name(config["workflow"], config.get("version"))
+                return 1 + await self._workflow(key, config, path, at or self._pointer(task))
+            case _:
+                pass
+        return 0
+
+    @staticmethod
+    def _pointer(task: Placed) -> str:
+        field = {"subworkflow": "workflow", "tool": "config/agent"}.get(task.type, "agent")
+        return f"{task.at}/config/{field}"
+
+    async def _agent(self, ref: str | dict[str, Any], version: int | None) -> None:
+        wanted = agents.LATEST if self._tried else None
+        if isinstance(ref, dict):
+            self._keep(await agents.pin_below(self._session, self._actor, parse_agent(ref), wanted))
+            return
+        if pinned_name(ref, version) in self.agents:
+            return
+        try:
+            pin = await agents.pin(self._session, self._actor, ref, version)
+        except AgentNotDeployed:
+            if not self._tried:
+                raise
+            pin = await agents.pin(self._session, self._actor, ref, agents.LATEST)
+        self._keep({**pin.agents, pinned_name(ref, version): pin.agent})
+
+    async def _workflow(
+        self,
+        key: str,
+        config: Mapping[str, Any],
+        path: tuple[UUID | None, ...],
+        at: str,
+    ) -> int:
+        found = await _find(self._session, self._actor, config["workflow"], config.get("version"), tried=self._tried)
+        if found.id in path:
+            raise NamesInvalid(f"the workflow {found.name!r} would run inside itself")
+        height = self._heights.get(key)
+        if height is None:
+            self._count()
+            self.flows[key] = found.flow
+            height = await self.follow(found.flow, (*path, found.id), at)
+            self._heights[key] = height
+        if len(path) + height > DEEPEST:
+            raise NamesInvalid(f"workflows are more than {DEEPEST} deep in each other")
+        return height
+
+    def _keep(self, found: dict[str, Agent]) -> None:
+        for name, agent in found.items():
+            if name not in self.agents:
+                self._count()
+                self.agents[name] = agent
+
+    def _count(self) -> None:
+        if len(self.agents) + len(self.flows) >= MOST_NAMED:
+            raise NamesInvalid(f"more than {MOST_NAMED} agents and workflows in all")
+
+
+async def _find(
+    session: ReadSession, actor: Actor, ref: str | UUID, version: Version, *, tried: bool = False
+) -> _Found:
+    workflow_id, name = workflow_ref(ref)
+    found = await queries.named(session, actor, workflow_id=workflow_id, name=name)
+    if found is None:
+        raise WorkflowNotFound(f"There is no workflow {str(ref)!r} in your organisation.")
+    workflow_id, name, status, latest, deployed = found
+    may_change(AgentStatus(status))
+    number = latest if version == LATEST else version
+    if number is None:
+        if status == AgentStatus.DEPLOYED and deployed is not None:
+            number = deployed
+        elif tried:
+            number = latest
+        else:
+            raise WorkflowNotDeployed(f"The workflow {name!r} is {status}; deploy it, or ask for a version.")
+    text = await queries.definition_text(session, actor, workflow_id, number)
+    if text is None:
+        raise VersionNotFound(f"The workflow {name!r} has no version {number}.")
+    return _Found(workflow_id, name, number, _read(text))
+
+
+def _told(problem: Problem, flow: Flow, at: str) -> str:
+    inside = f"inside the workflow {flow.workflow.name!r}: " if at else ""
+    faults = "".join(f" ({e.pointer}: {e.detail})" for e in problem.errors[:3])
+    return f"{inside}{problem.detail}{faults}"
+
+
+@lru_cache(maxsize=256)
+def _read(text: str) -> Flow:
+    """Check a stored definition; the same text is read once, for versions never change."""
+    return flow_of(msgspec.json.decode(text))
