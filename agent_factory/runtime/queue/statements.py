@@ -27,8 +27,8 @@ from b left join r on r.id = b.id
 ENQUEUED = "select id from runs where id = any($1::uuid[]) and kind = 'workflow'"
 
 CLAIM = """
-select p.pending, c.id, c.organization_id, c.snapshot, c.priority, c.input::text as input, c.epoch, c.attempts, c.progress,
-  c.signals, c.started_at, c.forked_from is not null as forked
+select p.pending, c.id, c.organization_id, c.snapshot, c.priority, c.input::text as input, c.epoch, c.attempts,
+  c.progress, c.signals, c.started_at, c.forked_from is not null as forked
 from (select count(*) as pending from (select from runs where status = 'pending' limit 1000) few) p
 left join claim_runs($1, $2, $3, $4, $5, $6) c on true
 """

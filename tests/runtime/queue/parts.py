@@ -2,12 +2,13 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import UUID
 
 from agent_factory.core.task import EFFECTS
 from agent_factory.core.workflow import Flow, flow_of
+from agent_factory.database.pool import Pool
 from agent_factory.database.session import Database
 from agent_factory.kit.errors import Problem
 from agent_factory.runtime.flow.context import Leaf, TaskCall
@@ -92,6 +93,18 @@ async def until(queue: Queue, organization_id: UUID, run_id: UUID, status: str) 
     while (run := await queue.run(organization_id, run_id)).status != status:  # noqa: ASYNC110 - the rows are the event
         await asyncio.sleep(0.01)
     return run
+
+
+async def becomes(check: Callable[[], bool]) -> None:
+    """Wait until something is so."""
+    while not check():  # noqa: ASYNC110 - nobody tells it
+        await asyncio.sleep(0.01)
+
+
+async def drained(pool: Pool, sql: str) -> None:
+    """Wait until a query for a number gives 0."""
+    while await pool.fetchval(sql):  # noqa: ASYNC110 - as above
+        await asyncio.sleep(0.01)
 
 
 async def count(database: Database, sql: str, *args: object) -> int:

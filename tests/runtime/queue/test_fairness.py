@@ -5,10 +5,9 @@ import asyncio
 from agent_factory.database.session import Database
 from agent_factory.kit.ids import uuid7
 from agent_factory.runtime.queue.queue import Queue
-from agent_factory.runtime.queue.settings import QueueSettings
 from agent_factory.security.auth import Actor
 from tests.runtime.queue.conftest import Work
-from tests.runtime.queue.parts import QUICK, Effects, act, begin, count, ended, flow
+from tests.runtime.queue.parts import QUICK, Effects, act, becomes, begin, count, drained, ended, flow
 
 MANY = """
 insert into runs (id, organization_id, kind, snapshot, status, input)
@@ -33,13 +32,11 @@ async def test_ten_thousand_runs_of_one_organisation_delay_another_by_less_than_
     held = effects.hold("crowd")
     settings = QUICK.model_copy(update={"runs": 20, "tasks": 5, "organization_runs": 1000})
     worker = await work(settings)
-    while effects.done["crowd"] < 5 or worker.busy < 20:
-        await asyncio.sleep(0.01)
+    await becomes(lambda: effects.done["crowd"] >= 5 and worker.busy >= 20)
     started = await begin(
         queue, other_actor.organization_id, flow(act("one", "/other", next=["two"]), act("two", "/other"))
     )
-    while worker.busy < 21:  # it is let in although the worker is full
-        await asyncio.sleep(0.01)
+    await becomes(lambda: worker.busy >= 21)  # it is let in although the worker is full
     assert effects.done == {"crowd": 5}
     held.set()
     await ended(queue, other_actor.organization_id, started.id)
@@ -58,8 +55,7 @@ async def test_organisations_take_turns_in_the_queue(
         for _ in range(4):
             await begin(queue, organization_id, flow(act("send", f"/{index}")))
     await work(QUICK.model_copy(update={"runs": 1, "guests": 1, "tasks": 1}))
-    while await count(own_database, "select count(*) from runs where status <> 'completed'"):
-        await asyncio.sleep(0.02)
+    await drained(own_database.pool, "select count(*) from runs where status <> 'completed'")
     for turn in range(4):
         served = effects.order[turn * 5 : turn * 5 + 5]
         assert sorted(served) == ["0", "1", "2", "3", "4"], effects.order
@@ -71,8 +67,7 @@ async def test_more_organisations_than_one_claim_looks_at_are_all_served(
     what = flow(act("send"))
     await asyncio.gather(*(begin(queue, uuid7(), what) for _ in range(200)))
     await work(QUICK.model_copy(update={"runs": 10, "guests": 5}))
-    while await count(own_database, "select count(*) from runs where status <> 'completed'"):
-        await asyncio.sleep(0.02)
+    await drained(own_database.pool, "select count(*) from runs where status <> 'completed'")
 
 
 async def test_runs_that_matter_more_go_first_and_others_in_their_order(
@@ -81,8 +76,7 @@ async def test_runs_that_matter_more_go_first_and_others_in_their_order(
     for name, priority in (("low", -5), ("first", 0), ("second", 0), ("high", 10)):
         await begin(queue, actor.organization_id, flow(act("send", f"/{name}")), priority=priority)
     await work(QUICK.model_copy(update={"runs": 1}))
-    while await count(own_database, "select count(*) from runs where status <> 'completed'"):
-        await asyncio.sleep(0.01)
+    await drained(own_database.pool, "select count(*) from runs where status <> 'completed'")
     assert effects.order == ["high", "first", "second", "low"]
 
 
@@ -92,10 +86,9 @@ async def test_no_organisation_has_more_runs_at_work_than_its_limit_over_all_wor
     held = effects.hold("mine")
     for _ in range(30):
         await begin(queue, actor.organization_id, flow(act("send", "/mine")))
-    settings = QueueSettings(**{**QUICK.model_dump(), "organization_runs": 7})
+    settings = QUICK.model_copy(update={"organization_runs": 7})
     workers = [await work(settings) for _ in range(3)]
-    while effects.done["mine"] < 7:
-        await asyncio.sleep(0.01)
+    await becomes(lambda: effects.done["mine"] >= 7)
     other = await begin(queue, other_actor.organization_id, flow(act("send", "/other")))
     await ended(queue, other_actor.organization_id, other.id)
     assert effects.done["mine"] == 7

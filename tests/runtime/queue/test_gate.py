@@ -5,6 +5,7 @@ from uuid import UUID
 
 from agent_factory.kit.ids import uuid7
 from agent_factory.runtime.queue.gate import Gate
+from tests.runtime.queue.parts import becomes
 
 
 async def settle() -> None:
@@ -87,8 +88,7 @@ async def test_a_place_given_to_somebody_who_leaves_at_that_moment_goes_to_the_n
         hall.come(name, own)
     await settle()
     hall._out["a"].set()
-    while "a" in hall.inside:
-        await asyncio.sleep(0)
+    await becomes(lambda: "a" not in hall.inside)
     hall.tasks["b"].cancel()
     await settle()
     assert hall.inside == ["c"]

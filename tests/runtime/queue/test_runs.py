@@ -14,7 +14,7 @@ from agent_factory.runtime.queue.queue import Queue
 from agent_factory.runtime.rows import RunNotFound
 from agent_factory.security.auth import Actor
 from tests.runtime.queue.conftest import Work
-from tests.runtime.queue.parts import QUICK, Effects, act, begin, count, ended, flow, pure, until
+from tests.runtime.queue.parts import QUICK, Effects, act, becomes, begin, count, drained, ended, flow, pure, until
 
 
 async def test_a_run_is_queued_worked_on_and_completed(
@@ -94,8 +94,7 @@ async def test_a_thousand_runs_of_one_task_are_all_done_once(
     await work()
     await work()
     await asyncio.gather(*(begin(queue, actor.organization_id, what) for _ in range(1000)))
-    while await count(own_database, "select count(*) from runs where status <> 'completed'"):
-        await asyncio.sleep(0.05)
+    await drained(own_database.pool, "select count(*) from runs where status <> 'completed'")
     assert effects.done == {"send": 1000}
     assert set(effects.keys.values()) == {1}
     assert await count(own_database, "select count(*) from run_steps") == 1000
@@ -171,8 +170,7 @@ async def test_a_running_run_is_cancelled_wherever_it_is(
     worker = await work(queue=queue if here else None)
     await effects.entered["send"].wait()
     await queue.cancel(actor.organization_id, started.id)
-    while worker.busy:
-        await asyncio.sleep(0.01)
+    await becomes(lambda: not worker.busy)
     effects.held["send"].set()
     run = await queue.run(actor.organization_id, started.id)
     assert run.status == "cancelled"
@@ -227,9 +225,7 @@ async def test_settings_bound_what_a_worker_holds(queue: Queue, work: Work, acto
     for _ in range(5):
         await begin(queue, actor.organization_id, flow(act("send")))
     worker = await work(QUICK.model_copy(update={"runs": 2}))
-    while effects.done["send"] < 2:
-        await asyncio.sleep(0.01)
+    await becomes(lambda: effects.done["send"] >= 2)
     assert worker.busy == 2
     effects.held["send"].set()
-    while effects.done["send"] < 5:
-        await asyncio.sleep(0.01)
+    await becomes(lambda: effects.done["send"] >= 5)

@@ -15,7 +15,7 @@ from agent_factory.runtime.queue.queue import Queue
 from agent_factory.runtime.queue.waits import Decision
 from agent_factory.security.auth import Actor
 from tests.runtime.queue.conftest import Work
-from tests.runtime.queue.parts import Effects, act, begin, count, ended, flow, pure, until
+from tests.runtime.queue.parts import Effects, act, begin, count, drained, ended, flow, pure, until
 
 YES = Decision(approved=True, by="usr_1", comment="fine")
 
@@ -168,17 +168,12 @@ async def test_a_decision_while_other_branches_still_run_is_not_lost(
     started = await begin(queue, actor.organization_id, what)
     await work()
     await effects.entered["slow"].wait()
-    while not await count_open(queue):
-        await asyncio.sleep(0.01)
+    await drained(queue.pool, "select count(*) = 0 from run_waits where resolved_at is null")
     assert (await queue.run(actor.organization_id, started.id)).status == "running"
     await queue.decide(actor.organization_id, started.id, "ask/approval", YES)
     held.set()
     assert (await ended(queue, actor.organization_id, started.id)).status == "completed"
     assert effects.done == {"slow": 1, "send": 1}
-
-
-async def count_open(queue: Queue) -> int:
-    return await queue.pool.fetchval("select count(*) from run_waits where resolved_at is null")
 
 
 async def test_an_event_that_meets_what_a_run_asks_for_wakes_it(
@@ -194,8 +189,7 @@ async def test_an_event_that_meets_what_a_run_asks_for_wakes_it(
     await queue.tell(actor.organization_id, "order.sent", {"order": 7})
     await queue.tell(other_actor.organization_id, "order.paid", {"order": 7})
     await queue.tell(actor.organization_id, "order.paid", "no order at all")
-    while await queue.pool.fetchval("select count(*) from events where handled_at is null"):
-        await asyncio.sleep(0.01)
+    await drained(queue.pool, "select count(*) from events where handled_at is null")
     assert (await queue.run(actor.organization_id, started.id)).status == "waiting"
     await queue.tell(actor.organization_id, "order.paid", {"order": 7, "amount": 5})
     run = await ended(queue, actor.organization_id, started.id)
@@ -224,8 +218,7 @@ async def test_a_subscriber_hears_of_every_event_and_one_that_stumbles_hears_aga
     queue.subscribers.append(hear)
     await work(queue=queue)
     told = await queue.tell(actor.organization_id, "done", {"a": 1}, source_run=uuid7())
-    while await queue.pool.fetchval("select count(*) from events where handled_at is null"):
-        await asyncio.sleep(0.01)
+    await drained(queue.pool, "select count(*) from events where handled_at is null")
     assert [event.id for event in heard] == [told, told]
     assert (heard[1].type, heard[1].data, heard[1].organization_id) == ("done", {"a": 1}, actor.organization_id)
 
