@@ -94,7 +94,7 @@ class Command:
                     if not select.select([main], [], [], 1)[0]:
                         silent += 1
                         if typed_last == "\x03":
-                            # Python misses a Ctrl-C between its prompt and its wait for a key: pressed again, as people do
+                            # Python misses a Ctrl-C between its prompt and its wait for a key: press it again
                             os.write(main, b"\x03")
                         continue
                     piece = os.read(main, 4096)
@@ -106,7 +106,7 @@ class Command:
                         seen = shown.index(waiting[0][0], seen) + len(waiting[0][0])
                         typed_last = waiting.pop(0)[1]
                         os.write(main, typed_last.encode())
-            if silent:
+            if silent >= _PATIENCE:
                 process.kill()
         os.close(main)
         assert not waiting, f"{waiting[0][0]!r} was never shown:\n{shown}"

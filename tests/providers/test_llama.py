@@ -45,7 +45,7 @@ CALLING = ModelSettings(tool_choice="required", max_tokens=900, parallel_tool_ca
 
 @pytest.fixture(scope="module")
 async def egress() -> AsyncGenerator[Egress, None]:
-    """A client that keeps no idle connection: llama.cpp closes them when it likes, and a bare call tries nothing again."""
+    """A client that keeps no idle connection: the server closes them when it likes, and a bare call is made once."""
     client = Egress(EgressSettings(keepalive=0))
     yield client
     await client.close()
