@@ -141,9 +141,10 @@ class Bubblewrap:
         """Build a sandbox and let it go once it is in its group; it is gone at the end, whatever happens."""
         with _Ends() as ends:
             process = await self._start(job, ends)
+            ends.hold_on(process.pid)
             try:
                 first = await _first_process(process, ends.told)
-                ends.first = os.pidfd_open(first)
+                ends.hold_on(first)
                 if group is not None:
                     group.add(first)
                 with suppress(BrokenPipeError):
@@ -152,7 +153,7 @@ class Bubblewrap:
             except OSError as error:
                 raise SandboxFailed("The sandbox could not be put into its control group; try again.") from error
             finally:
-                await asyncio.shield(_end(process, ends.first))
+                await asyncio.shield(_end(process, ends))
 
     async def _start(self, job: Job, ends: "_Ends") -> asyncio.subprocess.Process:
         _fill(ends.rules, seccomp.bpf())
@@ -217,14 +218,19 @@ class _Ends:
         self.held, self.hold = os.pipe()
         self.rules = os.memfd_create("rules")
         self.arguments = os.memfd_create("arguments")
-        self.first: int | None = None
-        """The first process of the sandbox, with whom the kernel ends all others."""
+        self.processes: list[int] = []
+        """bubblewrap, and the first process of the sandbox, with whom the kernel ends all others."""
         self._given = True
 
     @property
     def given(self) -> tuple[int, ...]:
         """What the sandbox gets."""
         return (self.info, self.held, self.rules, self.arguments) if self._given else ()
+
+    def hold_on(self, pid: int) -> None:
+        """Keep a process to be ended."""
+        with suppress(ProcessLookupError):
+            self.processes.append(os.pidfd_open(pid))
 
     def give(self) -> None:
         """Close what the sandbox now has."""
@@ -237,9 +243,8 @@ class _Ends:
 
     def __exit__(self, *_: object) -> None:
         self.give()
-        for descriptor in (self.told, self.hold, self.first):
-            if descriptor is not None:
-                os.close(descriptor)
+        for descriptor in (self.told, self.hold, *self.processes):
+            os.close(descriptor)
 
 
 def _fill(descriptor: int, content: bytes) -> None:
@@ -288,13 +293,12 @@ def _broken(words: bytes) -> SandboxFailed:
     )
 
 
-async def _end(process: asyncio.subprocess.Process, first: int | None) -> None:
+async def _end(process: asyncio.subprocess.Process, ends: _Ends) -> None:
     """End a sandbox and bubblewrap with it."""
-    with suppress(ProcessLookupError):
-        process.kill()
-    with suppress(ProcessLookupError):
-        if first is not None:
-            signal.pidfd_send_signal(first, signal.SIGKILL)
+    for descriptor in ends.processes:
+        # not `process.kill`, which may bury the process before asyncio sees it dead
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(descriptor, signal.SIGKILL)
     # asyncio sees no end of a process before the end of its pipes
     await asyncio.gather(discard(process.stdout), discard(process.stderr), process.wait())
 

@@ -67,29 +67,27 @@ class Question:
     """One job on its way into a sandbox; `address_space` bounds each process where nothing bounds them together."""
 
     def __init__(self, job: Job, *, address_space: int = 0) -> None:
-        """Encode the job; raises TypeError when its inputs are no JSON."""
+        """Encode the job to `wire`, which the runner reads; raises `CodeFailed` for texts that cannot be encoded."""
         limits = job.limits
         self._limits = limits
         self._nonce = secrets.token_hex(16)
-        self.body = msgspec.json.encode(
-            {
-                "nonce": self._nonce,
-                "code": job.code,
-                "inputs": job.inputs,
-                "environment": {**_ENVIRONMENT, **job.environment},
-                "seconds": limits.seconds,
-                "cpu": limits.cpu_seconds,
-                "processes": limits.processes,
-                "disk": limits.disk_mb * MEGABYTE,
-                "output": limits.output_bytes,
-                "address_space": address_space,
-            }
-        )
-
-    @property
-    def wire(self) -> bytes:
-        """What the runner reads."""
-        return b"%d\n%s" % (len(self.body), self.body)
+        content = {
+            "nonce": self._nonce,
+            "code": job.code,
+            "inputs": job.inputs,
+            "environment": {**_ENVIRONMENT, **job.environment},
+            "seconds": limits.seconds,
+            "cpu": limits.cpu_seconds,
+            "processes": limits.processes,
+            "disk": limits.disk_mb * MEGABYTE,
+            "output": limits.output_bytes,
+            "address_space": address_space,
+        }
+        try:
+            body = msgspec.json.encode(content)
+        except UnicodeEncodeError:
+            raise CodeFailed("The code or its inputs hold a half of a character, which no text can have.") from None
+        self.wire = b"%d\n%s" % (len(body), body)
 
     @property
     def most(self) -> int:

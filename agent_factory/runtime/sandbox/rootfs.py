@@ -1,11 +1,11 @@
 """What a sandbox sees of this machine: a Python with its standard library, and one folder to write to."""
 
 import sys
+import sysconfig
 from pathlib import Path
 
 from agent_factory.runtime.sandbox.frames import SCRIPT
 
-_LIBRARIES = ("lib", "lib32", "lib64")
 _FILES = ("/etc/ld.so.cache", "/usr/share/zoneinfo")
 _NETWORK_FILES = (
     "/etc/resolv.conf",
@@ -33,10 +33,13 @@ def files(python: Path, disk: int, *, network: bool) -> list[str]:
     All is read-only but `/tmp`, which takes `disk` bytes. Packages that are
     installed on this machine stay out: a sandbox has the standard library.
     """
-    folders = ("/usr", "/usr/bin", "/usr/share", "/etc", "/etc/ssl", "/python", "/python/bin")
+    folders = ("/usr", "/usr/bin", "/usr/lib", "/usr/share", "/etc", "/etc/ssl", "/python", "/python/bin")
     arguments = [word for folder in folders for word in ("--dir", folder)]
-    for name in _LIBRARIES:
-        arguments += ["--ro-bind-try", f"/usr/{name}", f"/usr/{name}"]
+    # where libraries have a folder for each kind of processor, the rest of /usr/lib is programs' own, not theirs
+    kind = Path("/usr/lib") / str(sysconfig.get_config_var("MULTIARCH"))
+    for place in (kind if kind.is_dir() else "/usr/lib", "/usr/lib32", "/usr/lib64"):
+        arguments += ["--ro-bind-try", str(place), str(place)]
+    for name in ("lib", "lib32", "lib64"):
         top = Path("/") / name
         if top.is_symlink():
             arguments += ["--symlink", str(top.readlink()), str(top)]
@@ -58,7 +61,10 @@ def files(python: Path, disk: int, *, network: bool) -> list[str]:
 def _interpreter(python: Path) -> list[str]:
     prefix, inside = python.parent.parent, _inside(python)
     arguments = ["--ro-bind", str(python), str(inside / "bin" / python.name)]
-    if prefix != inside:
+    if prefix == inside:
+        for library in (prefix / "lib").glob("python3.*"):
+            arguments += ["--ro-bind", str(library), str(library)]
+    else:
         arguments += ["--ro-bind", str(prefix / "lib"), str(inside / "lib")]
         arguments += ["--setenv", "LD_LIBRARY_PATH", str(inside / "lib")]
     for packages in _packages(prefix):
@@ -74,6 +80,6 @@ def _inside(python: Path) -> Path:
 
 def _packages(prefix: Path) -> list[Path]:
     """Find the folders of installed packages, relative to the prefix."""
-    names = ("python3*/site-packages", "python3*/dist-packages", "python3/dist-packages")
+    names = ("python3.*/site-packages", "python3.*/dist-packages")
     found = {folder for name in names for folder in (prefix / "lib").glob(name) if folder.is_dir()}
     return [folder.relative_to(prefix) for folder in sorted(found)]

@@ -21,7 +21,10 @@ import sys
 import time
 import types
 from contextlib import suppress
-from typing import Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 NAME = "code.py"
 CHUNK = 1 << 16
@@ -34,6 +37,8 @@ def main() -> NoReturn:
     job = read_job(os.open(sys.argv[1], os.O_RDONLY) if from_file else 0)
     answer, told = os.pipe()
     wake, waker = os.pipe()
+    # nobody reads along where the job came from a file, so that the flood has to be stopped here
+    printed, prints = os.pipe() if from_file else (None, None)
     os.set_blocking(waker, False)
     signal.signal(signal.SIGCHLD, ignore)
     signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
@@ -41,12 +46,24 @@ def main() -> NoReturn:
     if child == 0:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        for descriptor in (answer, wake, waker):
-            os.close(descriptor)
+        if printed is not None and prints is not None:
+            os.dup2(prints, 1)
+            os.dup2(prints, 2)
+        for descriptor in (answer, wake, waker, printed, prints):
+            if descriptor is not None:
+                os.close(descriptor)
         run(job, told)
     os.close(told)
-    watch = Watch(child, answer, wake, began + job["seconds"], job["output"])
-    watch.until_the_end(alive=None if from_file else 0)
+    if prints is not None:
+        os.close(prints)
+    watch = Watch(child, began + job["seconds"], job["output"])
+    watch.hear(wake, watch.reap)
+    watch.hear(answer, watch.listen)
+    watch.hear(printed, watch.forward)
+    watch.hear(None if from_file else 0, watch.heed)
+    watch.until_the_end()
+    watch.end_all()
+    watch.take_the_rest(answer, printed)
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     ending = {
         "why": watch.why,
@@ -80,64 +97,80 @@ def read_job(source: int) -> dict[str, Any]:
 
 
 class Watch:
-    """Reads the child's answer until the child ends or has to be ended."""
+    """Hears the child until it ends or has to be ended."""
 
-    def __init__(self, child: int, answer: int, wake: int, deadline: float, most: int) -> None:
-        """Keep what to watch; `most` bounds the answer in bytes."""
-        self.child, self.answer, self.wake = child, answer, wake
-        self.deadline, self.most = deadline, most
+    def __init__(self, child: int, deadline: float, most: int) -> None:
+        """Keep what to watch; `most` bounds the answer in bytes, and as much again what is printed."""
+        self.child, self.deadline, self.most, self.room = child, deadline, most, most
+        self.hearing: dict[int, Callable[[int], bool]] = {}
         self.words = b""
         self.status: int | None = None
         self.why: str | None = None
 
-    def until_the_end(self, alive: int | None) -> None:
-        """Watch; when `alive` closes, this process ends at once, and with it all that it started."""
+    def hear(self, source: int | None, by: Callable[[int], bool]) -> None:
+        """Have what comes from a descriptor taken by a method, which tells whether more may come."""
+        if source is not None:
+            self.hearing[source] = by
+
+    def until_the_end(self) -> None:
+        """Hear everybody until the child ends, says too much, or its time is over."""
         poll = select.poll()
-        for descriptor in (self.wake, self.answer, alive):
-            if descriptor is not None:
-                poll.register(descriptor, select.POLLIN)
+        for source in self.hearing:
+            poll.register(source, select.POLLIN)
         while self.status is None and self.why is None:
             left = self.deadline - time.monotonic()
             if left <= 0:
                 self.why = "time"
-            for descriptor, _ in poll.poll(max(left, 0) * 1000 + 1):
-                if descriptor == self.wake:
-                    os.read(descriptor, CHUNK)
-                    self.reap()
-                elif descriptor == self.answer:
-                    if not self.read():
-                        poll.unregister(descriptor)
-                elif not os.read(descriptor, CHUNK):
-                    os._exit(4)
-        self.end_all()
-        self.read_the_rest()
+            for source, _ in poll.poll(max(left, 0) * 1000 + 1):
+                if not self.hearing[source](source):
+                    poll.unregister(source)
 
-    def read_the_rest(self) -> None:
-        """Take what the child said before it ended; an answer that was cut short is none."""
-        os.set_blocking(self.answer, False)
-        with suppress(BlockingIOError):
-            while self.why is None and self.read():
-                pass
+    def take_the_rest(self, *sources: int | None) -> None:
+        """Take what was said before the end; an answer that was cut short is none."""
+        for source in sources:
+            if source is not None:
+                os.set_blocking(source, False)
+                with suppress(BlockingIOError):
+                    while self.why is None and self.hearing[source](source):
+                        pass
         if self.why is not None:
             self.words = b""
 
-    def read(self) -> bool:
-        """Take a piece of the answer; False at its end."""
-        more = os.read(self.answer, CHUNK)
+    def listen(self, answer: int) -> bool:
+        """Take a piece of the answer."""
+        more = os.read(answer, CHUNK)
         self.words += more
         if len(self.words) > self.most:
             self.why = "output"
         return bool(more)
 
-    def reap(self) -> None:
+    def forward(self, printed: int) -> bool:
+        """Pass on a piece of what the child prints."""
+        more = os.read(printed, CHUNK)
+        self.room -= len(more)
+        if self.room < 0:
+            self.why = "output"
+        else:
+            write(1, more)
+        return bool(more)
+
+    def heed(self, alive: int) -> bool:
+        """End at once when whoever asked has gone, and with it all that this process started."""
+        if not os.read(alive, CHUNK):
+            os._exit(4)
+        return True
+
+    def reap(self, wake: int) -> bool:
         """Bury every process that has ended, and note the child's end."""
+        os.read(wake, CHUNK)
         with suppress(ChildProcessError):
             while True:
                 pid, status = os.waitpid(-1, os.WNOHANG)
                 if pid == 0:
-                    return
+                    break
                 if pid == self.child:
                     self.status = status
+        return True
 
     def end_all(self) -> None:
         """End the child and, in a namespace of its own, all that it left behind."""
@@ -170,8 +203,10 @@ def run(job: dict[str, Any], told: int) -> NoReturn:
     me = os.getpid()
     os.dup2(os.open(os.devnull, os.O_RDWR), 0)
     confine(job)
-    os.environ.clear()  # noqa: TID251 - the environment of the user's code, not of the product
-    os.environ.update(job["environment"])  # noqa: TID251 - as above
+    theirs = os.environ  # noqa: TID251 - the environment of the user's code, not of the product
+    libraries = {name: theirs[name] for name in ("LD_LIBRARY_PATH",) if name in theirs}
+    theirs.clear()
+    theirs.update({**libraries, **job["environment"]})
     os.chdir("/tmp")  # noqa: S108 - the one folder that a sandbox may write to
     sys.argv = [NAME]
     builtins.__dict__.update(exit=sys.exit, quit=sys.exit)
@@ -196,7 +231,7 @@ def confine(job: dict[str, Any]) -> None:
         resource.RLIMIT_CORE: (0, 0),
         resource.RLIMIT_FSIZE: (job["disk"], job["disk"]),
         resource.RLIMIT_NOFILE: (256, 256),
-        resource.RLIMIT_NPROC: (job["processes"] + 1, job["processes"] + 1),
+        resource.RLIMIT_NPROC: (job["processes"] + 2, job["processes"] + 2),  # the runner, and an init before it
         resource.RLIMIT_MEMLOCK: (0, 0),
     }
     if job["address_space"]:

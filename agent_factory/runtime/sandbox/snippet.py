@@ -2,12 +2,13 @@
 
 import asyncio
 import time
-from contextlib import AsyncExitStack
+from collections.abc import Callable
+from contextlib import AsyncExitStack, suppress
+from typing import Literal
 
 import msgspec
 from pydantic_monty import (
     AsyncMonty,
-    CollectStreams,
     Frame,
     MontyCrashedError,
     MontyError,
@@ -92,23 +93,30 @@ class Snippet:
         """Run a job; raises the problems of `errors`."""
         began = time.monotonic()
         pool = await self._workers()
-        printed = CollectStreams(job.limits.output_bytes)
+        printed = _Printed(job.limits.output_bytes)
         try:
             async with (
-                asyncio.timeout(job.limits.seconds),
+                asyncio.timeout(job.limits.seconds) as clock,
                 pool.checkout(limits=_limits(job.limits)) as session,
             ):
+                printed.stop_by(clock)
                 await session.feed_run(job.code + _AFTER, inputs={"inputs": job.inputs}, print_callback=printed)
                 text = await session.feed_run(_RESULT)
+            if printed.full:
+                raise too_much_output(job.limits)
             result = _decoded(text, job.limits)
         except TimeoutError:
-            raise out_of_time(job.limits) from None
+            raise too_much_output(job.limits) if printed.full else out_of_time(job.limits) from None
         except MontyError as error:
             raise _problem(error, job.limits, printed) from error
-        out, err = _streams(printed)
-        ms = int((time.monotonic() - began) * 1000)
         return Done(
-            result=result, stdout=out, stderr=err, tier="snippet", duration_ms=ms, cpu_seconds=None, peak_memory=None
+            result=result,
+            stdout=printed.text("stdout"),
+            stderr=printed.text("stderr"),
+            tier="snippet",
+            duration_ms=int((time.monotonic() - began) * 1000),
+            cpu_seconds=None,
+            peak_memory=None,
         )
 
     async def _workers(self) -> AsyncMonty:
@@ -121,6 +129,41 @@ class Snippet:
                 )
                 self._pool = await self._open.enter_async_context(pool)
             return self._pool
+
+
+class _Printed:
+    """What code prints, up to a limit; past it, the code is stopped."""
+
+    def __init__(self, most: int) -> None:
+        self.full = False
+        self._left = most
+        self._pieces: list[tuple[str, str]] = []
+        self._stop: Callable[[], object] | None = None
+
+    def __call__(self, stream: Literal["stdout", "stderr"], text: str) -> None:
+        """Take a piece; monty calls from a thread of its own."""
+        self._left -= len(text)
+        if self._left >= 0:
+            self._pieces.append((stream, text))
+        elif not self.full:
+            self.full = True
+            if self._stop is not None:
+                self._stop()
+
+    def stop_by(self, clock: asyncio.Timeout) -> None:
+        """Let a flood end the time at once."""
+        loop = asyncio.get_running_loop()
+        self._stop = lambda: loop.call_soon_threadsafe(_end, clock, loop.time())
+
+    def text(self, stream: str) -> str:
+        """Give what went to one of the two streams."""
+        return "".join(text for where, text in self._pieces if where == stream)
+
+
+def _end(clock: asyncio.Timeout, now: float) -> None:
+    # the code may have ended by itself in the meantime
+    with suppress(RuntimeError):
+        clock.reschedule(now)
 
 
 def _limits(limits: CodeLimits) -> ResourceLimits:
@@ -144,28 +187,23 @@ def _decoded(text: object, limits: CodeLimits) -> object:
         raise CodeFailed("`result` is no JSON document, or one that is too deep.") from None
 
 
-def _streams(printed: CollectStreams) -> tuple[str, str]:
-    out = "".join(text for stream, text in printed.output if stream == "stdout")
-    err = "".join(text for stream, text in printed.output if stream == "stderr")
-    return out, err
-
-
-def _problem(error: MontyError, limits: CodeLimits, printed: CollectStreams) -> Problem:
+def _problem(error: MontyError, limits: CodeLimits, printed: _Printed) -> Problem:
     if isinstance(error, MontyCrashedError):
         return (
             out_of_time(limits) if error.timed_out else SandboxFailed("The interpreter ended in the middle; try again.")
         )
+    if printed.full:
+        return too_much_output(limits)
     cause = error.exception()
     text = str(cause)
     if isinstance(cause, MemoryError):
-        full = sum(len(piece) for _, piece in printed.output) and f"> {limits.output_bytes} bytes" in text
-        return too_much_output(limits) if full else out_of_memory(limits)
+        return out_of_memory(limits)
     if isinstance(cause, TimeoutError) and "limit exceeded" in text:
         return out_of_cpu(limits) if limits.cpu_seconds <= limits.seconds and "feed" in text else out_of_time(limits)
     frames: list[Frame] = error.traceback() if isinstance(error, MontyRuntimeError | MontySyntaxError) else []
     trace = tuple((f.line, f.function_name or "<module>") for f in frames if f.filename == _FIRST_FEED)[-20:]
     line = trace[-1][0] if trace else None
-    out, err = _streams(printed)
+    out, err = printed.text("stdout"), printed.text("stderr")
     kind = type(cause).__name__
     message = f"{kind}: {text[:2000]}" if text else kind
     at = "" if line is None else f" (line {line})"
