@@ -11,7 +11,7 @@ from uuid import UUID
 import msgspec
 
 from agent_factory.core.agent import Agent
-from agent_factory.core.event import RunWaiting, TurnEvent
+from agent_factory.core.event import RunWaiting, TurnCompleted, TurnEvent, TurnFailed
 from agent_factory.core.workflow import Flow
 from agent_factory.database.session import Database
 from agent_factory.kit.clock import now
@@ -114,7 +114,7 @@ class Queue:
 
     async def start(self, start: StartRun) -> Started:
         """Queue a run; it is committed when this returns. Raises `Conflict` for an id that is an agent run's."""
-        pinned = Pinned(start.flow, start.agents, start.flows)
+        pinned = self.snapshots.of(start.flow, start.agents, start.flows)
         op = self.enqueued(start, pinned)
         new = await self._writer.start(op)
         self.stored(start.organization_id, op.snapshot, pinned)
@@ -138,7 +138,7 @@ class Queue:
 
     def enqueued(self, start: StartRun, pinned: Pinned) -> Enqueue:
         """Write a start as the row that it becomes."""
-        snapshot, definition = pinned.write()
+        snapshot, definition = self.snapshots.written(pinned)
         known = self._stored.get((start.organization_id, snapshot), 0.0) > time.monotonic()
         return Enqueue(
             id=start.id or uuid7(),
@@ -208,6 +208,8 @@ class Queue:
                     async for at, event in live.feed.events(seen):
                         seen, waited = at, isinstance(event, RunWaiting)
                         yield at, event
+                        if isinstance(event, TurnCompleted | TurnFailed):
+                            return
                 run = await self.run(organization_id, run_id)
                 page = await read_page(self.pool, organization_id, run_id, seen.major - 1)
                 for number, entry in page:

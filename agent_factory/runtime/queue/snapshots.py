@@ -42,6 +42,25 @@ class Snapshots:
         """Start empty."""
         self._pool = pool
         self._kept: OrderedDict[tuple[UUID, str], Pinned] = OrderedDict()
+        self._made: OrderedDict[int, tuple[Pinned, tuple[str, str]]] = OrderedDict()
+
+    def of(self, flow: Flow, agents: Mapping[str, Agent], flows: Mapping[str, Flow]) -> Pinned:
+        """Give what a run would pin; the same object for a definition that was started lately."""
+        made = self._made.get(id(flow))
+        # An id may be used again once its object is gone: only the same object will do.
+        if made is None or made[0].flow is not flow or made[0].agents != agents or made[0].flows != flows:
+            return Pinned(flow, agents, flows)
+        return made[0]
+
+    def written(self, pinned: Pinned) -> tuple[str, str]:
+        """Give a definition's name and text, written once for those that are started again and again."""
+        made = self._made.get(id(pinned.flow))
+        if made is None or made[0] is not pinned:
+            made = (pinned, pinned.write())
+            self._made[id(pinned.flow)] = made
+            while len(self._made) > _MOST:
+                self._made.popitem(last=False)
+        return made[1]
 
     async def read(self, organization_id: UUID, name: str) -> Pinned:
         """Give what a run has pinned; `NotFound` where that was erased."""
