@@ -25,6 +25,15 @@ OPEN = {"/", "/docs", "/openapi.json", "/health", "/ready", "/metrics"}
 SHARED = {"tool_id", "name"}
 """Path parameters of what comes with the product and belongs to nobody: tools, templates."""
 
+GREETING = {"id": "greet", "type": "transform", "config": {"value": "hello"}}
+"""A task that needs nobody."""
+
+INSIDE = {"{number}": "1", "{path}": "greet"}
+"""Path parameters that name a part of an object."""
+
+HAVE_IDS = {f"/api/v1/workflows{rest}" for rest in ("", ":validate", "/{workflow_id}", "/{workflow_id}/versions")}
+"""Writes of a definition that has an `id` in the specification's own format (S99)."""
+
 Operation = tuple[str, str, dict[str, Any]]
 
 
@@ -38,7 +47,9 @@ def _operations() -> list[Operation]:
 
 
 OPERATIONS = _operations()
-OBJECTS = [o for o in OPERATIONS if set(re.findall(r"\{(\w+)\}", o[1])) - SHARED - {"number"}]
+OBJECTS = [
+    o for o in OPERATIONS if set(re.findall(r"\{(\w+)\}", o[1])) - SHARED - {name.strip("{}") for name in INSIDE}
+]
 WRITES = [o for o in OPERATIONS if o[0] in ("POST", "PUT", "PATCH") and "requestBody" in o[2] and o[1][:4] != "/v1/"]
 """Writes of our own; under /v1 a field of OpenAI's that we do not know is not always a fault."""
 
@@ -93,6 +104,22 @@ async def _response(client: Client) -> str:
     return answer.json()["id"]
 
 
+async def _workflow(client: Client) -> str:
+    definition = {"name": f"workflow-{uuid7().hex[-12:]}", "tasks": [GREETING]}
+    made = await client.post("/api/v1/workflows", json=definition)
+    assert made.status_code == 201, made.text
+    answer = await client.post(f"/api/v1/workflows/{made.json()['id']}:deploy")
+    assert answer.status_code == 200, answer.text
+    return made.json()["id"]
+
+
+async def _approval(client: Client) -> str:
+    asking = {"id": "ask", "type": "approval", "config": {"title": "May I?"}}
+    run = await client.post("/api/v1/workflows/execute?wait=30", json={"workflow": {"name": "asks", "tasks": [asking]}})
+    assert run.json()["status"] == "waiting", run.text
+    return run.json()["waits"][0]["approval_id"]
+
+
 MAKERS: dict[str, Callable[[Client], Awaitable[str]]] = {
     "agent_id": _agent,
     "key_id": _key,
@@ -102,6 +129,8 @@ MAKERS: dict[str, Callable[[Client], Awaitable[str]]] = {
     "run_id": _run,
     "model": _model,
     "response_id": _response,
+    "workflow_id": _workflow,
+    "approval_id": _approval,
 }
 """How an organisation gets an object of each kind that paths name."""
 
@@ -135,7 +164,11 @@ def _body(operation: dict[str, Any], app: FastAPI) -> Any:
 def _example(schema: dict[str, Any], known: dict[str, Any]) -> Any:
     if "$ref" in schema:
         name = schema["$ref"].rpartition("/")[2]
-        return {"name": "taken-over", "model": "demo"} if name == "Agent" else _example(known[name], known)
+        definitions = {
+            "Agent": {"name": "taken-over", "model": "demo"},
+            "Workflow": {"name": "taken-over", "tasks": [GREETING]},
+        }
+        return definitions.get(name) or _example(known[name], known)
     if "anyOf" in schema:
         return _example(schema["anyOf"][0], known)
     if "enum" in schema:
@@ -143,6 +176,18 @@ def _example(schema: dict[str, Any], known: dict[str, Any]) -> Any:
     if schema.get("type") == "object":
         return {name: _example(schema["properties"][name], known) for name in schema.get("required", [])}
     return {"array": [], "integer": 1, "number": 1, "boolean": True}.get(str(schema.get("type")), "x")
+
+
+def _whole(path: str) -> str:
+    for name, value in INSIDE.items():
+        path = path.replace(name, value)
+    return path
+
+
+def _query(operation: dict[str, Any]) -> dict[str, str]:
+    """What an operation wants to know besides, so that nothing but the id can be at fault."""
+    wanted = [p for p in operation.get("parameters", []) if p["in"] == "query" and p.get("required")]
+    return {p["name"]: encode("run", uuid7()) for p in wanted}
 
 
 @pytest.mark.parametrize(("method", "path", "operation"), _named(OBJECTS))
@@ -156,11 +201,11 @@ async def test_another_organisations_object_is_not_there(
     operation: dict[str, Any],
 ) -> None:
     """Abuse 34, 37: 404 for what is another's, and not a row has changed."""
-    filled = path.replace("{number}", "1")
+    filled = _whole(path)
     for name in set(re.findall(r"\{(\w+)\}", filled)) - SHARED:
         filled = filled.replace(f"{{{name}}}", await MAKERS[name](stranger))
     before = await _rows(database, stranger.actor)
-    answer = await client.request(method, filled, json=_body(operation, app))
+    answer = await client.request(method, filled, json=_body(operation, app), params=_query(operation))
     assert answer.status_code == 404, answer.text
     assert await _rows(database, stranger.actor) == before
 
@@ -172,12 +217,13 @@ async def test_an_object_that_never_was_is_not_there_either(
 ) -> None:
     """What is another's cannot be told from what is not."""
     prefixes = {"agent_id": "agt", "key_id": "key", "user_id": "usr", "organization_id": "org", "session_id": "ses"}
-    filled = path.replace("{number}", "1")
+    prefixes |= {"workflow_id": "wf", "approval_id": "apr"}
+    filled = _whole(path)
     for name in set(re.findall(r"\{(\w+)\}", filled)) - SHARED:
         prefix = prefixes.get(name, "run") if kind == "absent" else "xyz"
         value = "../../etc" if kind == "no id at all" else encode(prefix, uuid7())
         filled = filled.replace(f"{{{name}}}", value.replace("/", "%2F"))
-    answer = await client.request(method, filled, json=_body(operation, app))
+    answer = await client.request(method, filled, json=_body(operation, app), params=_query(operation))
     assert answer.status_code == 404, answer.text
 
 
@@ -197,7 +243,7 @@ async def test_without_credentials_nothing_is_served(
 def test_the_open_routes_are_few_and_known(app: FastAPI) -> None:
     assert len(OPEN) <= 8
     hidden = {getattr(r, "path", "") for r in app.routes if not getattr(r, "include_in_schema", True)}
-    assert hidden - OPEN == {"/mcp", "/mcp/agents/{agent_id}"}
+    assert hidden - OPEN == {"/mcp", "/mcp/agents/{agent_id}", "/api/v1/workflows/execute"}
 
 
 @pytest.mark.parametrize("path", ["/mcp", "/mcp/agents/support"])
@@ -218,7 +264,9 @@ async def test_a_body_cannot_smuggle_in_what_is_not_the_callers_to_say(
     operation: dict[str, Any],
 ) -> None:
     """Abuse 39: an unknown field is refused by name, and nothing happens."""
-    filled = path.replace("{number}", "1").replace("{tool_id}", "calculator")
+    if field == "id" and path in HAVE_IDS:
+        pytest.skip("a workflow's definition has an id of its author's own, which names nothing here")
+    filled = _whole(path).replace("{tool_id}", "calculator")
     for name in set(re.findall(r"\{(\w+)\}", filled)):
         filled = filled.replace(f"{{{name}}}", await MAKERS[name](client))
     before = await _rows(database, client.actor)
@@ -244,8 +292,10 @@ async def test_lists_show_ones_own_rows_only(client: Client, stranger: Client) -
     """Abuse 43."""
     await _run(stranger)
     await _key(stranger)
-    for path in ("/api/v1/agents", "/api/v1/sessions", "/api/v1/runs"):
-        assert (await client.get(path)).json()["data"] == [], path
+    await _approval(stranger)
+    await _workflow(stranger)
+    for kind in ("agents", "sessions", "runs", "workflows", "approvals"):
+        assert (await client.get(f"/api/v1/{kind}")).json()["data"] == [], kind
     assert [k["name"] for k in (await client.get("/api/v1/api-keys")).json()["data"]] == ["test"]
     assert [u["id"] for u in (await client.get("/api/v1/users")).json()["data"]] == [await _user(client)]
     assert [o["id"] for o in (await client.get("/api/v1/organizations")).json()["data"]] == [
@@ -266,5 +316,5 @@ def test_every_room_is_tried() -> None:
     tried = {path for _, path, _ in OPERATIONS}
     for room in ROOMS:
         routes = [r for router in room.routers for r in router.routes if getattr(r, "include_in_schema", True)]
-        shown = {getattr(r, "path", "") for r in routes}
+        shown = {getattr(r, "path_format", "") for r in routes}
         assert shown <= tried, room.name

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import and_, delete, func, null, select, update
+from sqlalchemy import and_, any_, delete, func, null, select, update
 
 from agent_factory.database.base import owned_by
 from agent_factory.database.models import (
@@ -119,7 +119,7 @@ async def runs(
         query = query.where(RunRow.id < after)
     for name, value in msgspec.structs.asdict(wanted).items():
         if value is not None:
-            query = query.where(RunRow.labels.contains([value]) if name == "label" else getattr(RunRow, name) == value)
+            query = query.where(value == any_(RunRow.labels) if name == "label" else getattr(RunRow, name) == value)
     return list(await session.scalars(query))
 
 

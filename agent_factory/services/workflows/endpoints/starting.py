@@ -3,9 +3,10 @@
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import Query, Response
+from fastapi import Query, Request, Response
 
 from agent_factory.api.dependencies import ActorDep, PlatformDep
+from agent_factory.api.problems import MethodNotAllowed, respond
 from agent_factory.api.routing import router
 from agent_factory.api.schemas import Id
 from agent_factory.api.yaml import READ_TOO
@@ -45,6 +46,12 @@ async def execute(
     else:
         started = await _started(platform, actor, body.workflow_id or body.name or "", body)
     return await _answer(platform, actor, started, response, wait)
+
+
+@starts.api_route("/execute", methods=["GET", "PUT", "PATCH", "DELETE"], include_in_schema=False)
+async def execute_only(request: Request, actor: ActorDep) -> Response:  # noqa: ARG001 - callers only
+    """Say that the word is no workflow's id."""
+    return respond(MethodNotAllowed("Workflows are executed by POST."), request.scope, {"Allow": "POST"})
 
 
 @starts.post("/{workflow_id}/runs", status_code=202, responses=_ANSWERS)
