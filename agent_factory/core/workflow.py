@@ -103,12 +103,16 @@ class Flow(msgspec.Struct, frozen=True):
 
 def read_workflow(text: str, limits: WorkflowLimits | None = None) -> Workflow:
     """Read a definition from the text of a JSON or YAML file; see `parse_workflow`."""
+    return parse_workflow(read_definition(text, limits), limits)
+
+
+def read_definition(text: str, limits: WorkflowLimits | None = None) -> object:
+    """Read the text of a JSON or YAML file as data that may be as large as a workflow, without checking it."""
     limits = limits or WorkflowLimits()
     # Each level of tasks takes five levels of JSON, and half of a definition's characters are never all nodes.
-    found = document.read(
+    return document.read(
         text, characters=limits.characters, depth=64 + 5 * limits.nesting, nodes=max(200_000, limits.characters // 4)
     )
-    return parse_workflow(found, limits)
 
 
 def parse_workflow(found: object, limits: WorkflowLimits | None = None) -> Workflow:

@@ -1,4 +1,4 @@
-"""Runs agents in this process: no server, no database (S55, S61)."""
+"""Turns of agents in this process (S55, S61)."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
