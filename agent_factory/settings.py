@@ -29,7 +29,9 @@ from agent_factory.storage.settings import StorageSettings
 
 _PREFIX = "AF_"
 _OF_THE_COMMANDS = frozenset({"AF_API_KEY", "AF_URL", "AF_HOME"})
-_OF_THE_CHECKS = frozenset({"AF_RECORDED_TRAFFIC", "AF_FUZZ_EXAMPLES", "AF_SLOW_PROOFS"})
+_OF_THE_CHECKS = frozenset(
+    {"AF_CHAOS_KILLS", "AF_CHAOS_SEED", "AF_FUZZ_EXAMPLES", "AF_RECORDED_TRAFFIC", "AF_SLOW_PROOFS"}
+)
 """Names that mean something beside the product; with them set, it starts as without."""
 _VENDOR_NAMES = {
     "openai_api_key": "OPENAI_API_KEY",
