@@ -25,6 +25,8 @@ class LiveFlow:
 
     def leave(self) -> None:
         """Stop working on the run without ending it: it ended elsewhere, or goes on there."""
+        if self.leaving:
+            return  # cancelled again, it would no longer wait for what it began to end
         self.leaving = True
         if self.task is not None:
             self.task.cancel()

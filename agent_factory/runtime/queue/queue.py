@@ -197,7 +197,6 @@ class Queue:
     async def _follow(
         self, organization_id: UUID, run_id: UUID, seen: EventId
     ) -> AsyncGenerator[tuple[EventId, TurnEvent], None]:
-        calls: dict[str, str] = {}
         waited = False
         pause = _FIRST_PAUSE
         with self._poked(run_id) as poke:
@@ -211,15 +210,11 @@ class Queue:
                         if isinstance(event, TurnCompleted | TurnFailed):
                             return
                 run = await self.run(organization_id, run_id)
-                page = await read_page(self.pool, organization_id, run_id, seen.major - 1)
-                for number, entry in page:
-                    seen = EventId(number + 1, 0)
-                    event = task_event(entry) if entry.kind == "task" else step_event(entry, calls)
+                before = seen
+                async for at, event in self._recorded(organization_id, run_id, seen):
+                    seen = at
                     if event is not None:
-                        yield seen, event
-                if page:
-                    pause = _FIRST_PAUSE
-                    continue
+                        yield at, event
                 if run.ended:
                     at = EventId(await self.pool.fetchval(LAST, run_id, again=True) + 2, 0)
                     end = end_event(run)
@@ -230,8 +225,18 @@ class Queue:
                     seen = EventId(seen.major, seen.minor + 1)
                     yield seen, await self._waiting(run_id)
                 waited = run.status == "waiting"
+                pause = _FIRST_PAUSE if seen > before else min(pause * 1.5, _LONGEST_PAUSE)
                 await _until(poke, pause)
-                pause = min(pause * 1.5, _LONGEST_PAUSE)
+
+    async def _recorded(
+        self, organization_id: UUID, run_id: UUID, seen: EventId
+    ) -> AsyncGenerator[tuple[EventId, TurnEvent | None], None]:
+        """Give what the rows tell after an event; those that tell nothing move on all the same."""
+        calls: dict[str, str] = {}
+        while page := await read_page(self.pool, organization_id, run_id, seen.major - 1):
+            for number, entry in page:
+                seen = EventId(number + 1, 0)
+                yield seen, task_event(entry) if entry.kind == "task" else step_event(entry, calls)
 
     async def cancel(self, organization_id: UUID, run_id: UUID) -> None:
         """End a run as cancelled, wherever it is; committed when this returns.

@@ -308,8 +308,10 @@ class Worker:
             async with self._gate.place(run.organization_id, run.priority):
                 if self._heart.lapsed:
                     # The process was stopped for longer than its lease: the run may be somebody else's by now.
-                    self._live[run.id].leave()
-                    await asyncio.sleep(0)
+                    live = self._live.get(run.id)
+                    if live is not None:
+                        live.leave()
+                    raise asyncio.CancelledError
                 return await leaf(call)
 
         return called
