@@ -18,6 +18,7 @@ from agent_factory.kit.errors import Invalid
 from agent_factory.runtime.scheduler.cron import Cron, read_cron
 
 _MINUTE = timedelta(minutes=1)
+_HOUR = timedelta(hours=1)
 _DAY = timedelta(days=1)
 _SMALL = timedelta(hours=3)
 """Clocks that are put forward or back by less are put so for summer time; others are corrected."""
@@ -51,19 +52,16 @@ class Schedule(msgspec.Struct, frozen=True):
     def after(self, moment: datetime) -> datetime | None:
         """Give the first tick after an instant, in UTC; None where there is none before the calendar ends."""
         moment = moment.astimezone(UTC)
-        near = self._near(moment)
-        if near is not None:
-            return near
         best: datetime | None = None
-        # A clock that was put back over midnight shows a day's end after the next day's beginning, hence a day more.
+        # A clock that is put back over midnight shows a day's end after the next day's beginning, hence a day more.
         for day in self.cron.dates((moment.astimezone(self.zone) - _DAY).date()):
-            if best is not None and datetime.combine(day, time(), UTC) - _DAY * 2 > best:
+            midnight = datetime.combine(day, time(), UTC)
+            low, high = self._offsets(midnight)
+            if best is not None and midnight - high >= best:
                 break
-            for hour in self.cron.hours:
-                for minute in self.cron.minutes:
-                    for instant in self._instants(datetime.combine(day, time(hour, minute))):
-                        if instant > moment and (best is None or instant < best):
-                            best = instant
+            found = self._first(midnight, low, high, moment)
+            if found is not None and (best is None or found < best):
+                best = found
         return best
 
     def ticks(self, after: datetime, count: int) -> list[datetime]:
@@ -95,23 +93,28 @@ class Schedule(msgspec.Struct, frozen=True):
             yield tick
             tick = self.after(tick)
 
-    def _near(self, moment: datetime) -> datetime | None:
-        """Give the next tick where that is within a day, and no clock is changed around it."""
-        offset = moment.astimezone(self.zone).utcoffset()
-        if offset is None or any(
-            (moment + _DAY * days).astimezone(self.zone).utcoffset() != offset for days in (-1, -0.5, 0.5, 1, 1.5, 2)
-        ):
-            return None
-        wall = (moment + offset).replace(tzinfo=None, second=0, microsecond=0) + _MINUTE
-        for day in (wall.date(), wall.date() + _DAY):
-            if not self.cron.has(day):
+    def _offsets(self, midnight: datetime) -> tuple[timedelta, timedelta]:
+        """Give the least and the most by which the zone is ahead of UTC around a day."""
+        probes = ((midnight + _DAY * n / 2).astimezone(self.zone).utcoffset() for n in range(-2, 6))
+        offsets = [offset for offset in probes if offset is not None]
+        return min(offsets), max(offsets)
+
+    def _first(self, midnight: datetime, low: timedelta, high: timedelta, moment: datetime) -> datetime | None:
+        """Give the first tick of a day after an instant; `low` and `high` are the offsets around that day."""
+        best: datetime | None = None
+        for hour in self.cron.hours:
+            start = midnight + _HOUR * hour
+            if start + _HOUR - low <= moment:
                 continue
-            for hour in self.cron.hours:
-                for minute in self.cron.minutes:
-                    found = datetime.combine(day, time(hour, minute))
-                    if found >= wall:
-                        return (found - offset).replace(tzinfo=UTC)
-        return None
+            for minute in self.cron.minutes:
+                wall = start + _MINUTE * minute
+                if best is not None and wall - high >= best:
+                    return best
+                if wall - low > moment:
+                    for instant in self._instants(wall.replace(tzinfo=None)):
+                        if instant > moment and (best is None or instant < best):
+                            best = instant
+        return best
 
     def _instants(self, wall: datetime) -> Iterator[datetime]:
         """Give the instants at which a tick comes that wall clocks show so: none, one or two."""

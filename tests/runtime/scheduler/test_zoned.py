@@ -66,11 +66,11 @@ def moments(draw: st.DrawFn) -> tuple[str, datetime]:
     )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(fields=expressions(), place=moments())
 def test_ticks_are_those_of_a_walk_over_every_minute(fields: Fields, place: tuple[str, datetime]) -> None:
     zone, start = place
-    end = start + 4 * DAY
+    end = start + 3 * DAY
     schedule = read_schedule(fields.text, zone)
     wanted = [tick for tick in walked(fields, list(walls(schedule.zone, start - 2 * DAY, end))) if tick > start]
     found = [tick for tick in schedule.ticks(start, len(wanted) + 1) if tick <= end]
