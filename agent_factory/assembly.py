@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 from uuid import UUID
 
 from fastapi import FastAPI
@@ -31,6 +32,7 @@ from agent_factory.runtime.payloads import StoredPayloads
 from agent_factory.runtime.platform import Platform
 from agent_factory.runtime.queue.queue import Queue
 from agent_factory.runtime.queue.worker import Worker
+from agent_factory.runtime.scheduler.scheduler import Scheduler
 from agent_factory.security.egress import Egress
 from agent_factory.services.agents.room import room as agents
 from agent_factory.services.auth.room import room as auth
@@ -40,11 +42,13 @@ from agent_factory.services.integrations.room import room as integrations
 from agent_factory.services.models.room import room as models
 from agent_factory.services.organizations.room import room as organizations
 from agent_factory.services.runs.room import room as runs
+from agent_factory.services.triggers.room import room as triggers
+from agent_factory.services.triggers.service import fire
 from agent_factory.services.workflows.room import room as workflows
 from agent_factory.settings import Settings
 from agent_factory.storage.store import Store
 
-ROOMS: tuple[Room, ...] = (gateway, workflows, runs, agents, integrations, models, organizations, auth)
+ROOMS: tuple[Room, ...] = (gateway, triggers, workflows, runs, agents, integrations, models, organizations, auth)
 """Every room; the first ones are matched first."""
 
 
@@ -87,7 +91,8 @@ def make_app(settings: Settings) -> FastAPI:
             app.router.routes.extend(each.routes)
     app.router.routes.extend(operations.routes)
     app.openapi = lambda: document(app)
-    app.add_middleware(BodyGuard, max_body=settings.server.max_body)
+    any_media = tuple(path for room in rooms for path in room.any_media)
+    app.add_middleware(BodyGuard, max_body=settings.server.max_body, any_media=any_media)
     app.add_middleware(Entrance, settings=settings.server, metrics=metrics, log_requests=settings.logging.requests)
     return app
 
@@ -133,11 +138,18 @@ async def open_platform(settings: Settings) -> AsyncGenerator[Platform, None]:
             return StoredPayloads(store, str(organization_id))
 
         queue = Queue(database, settings.queue, payloads)
+        platform = Platform(database=database, engine=engine, queue=queue, resources=resources)
+        for room in ROOMS:
+            if room.subscribe is not None:
+                room.subscribe(platform)
         if settings.queue.worker:
             worker = Worker(queue, database, resources, settings.queue, leaves=LEAVES)
             stack.push_async_callback(worker.close, settings.queue.grace)
             stack.push_async_callback(_stop, asyncio.create_task(worker.run_forever(), name="worker"))
-        yield Platform(database=database, engine=engine, queue=queue, resources=resources)
+            if settings.scheduler.enabled:
+                scheduler = Scheduler(database, partial(fire, platform), settings.scheduler)
+                stack.push_async_callback(_stop, asyncio.create_task(scheduler.run_forever(), name="scheduler"))
+        yield platform
 
 
 async def _embedded(settings: Settings, stack: AsyncExitStack) -> str:
