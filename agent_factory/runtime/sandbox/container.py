@@ -123,8 +123,13 @@ class Container:
             peak_memory=answer.peak_memory,
         )
 
-    async def sweep(self, key: str = "") -> None:
-        """Remove containers whose process has died or whose time is over, and those of the task `key`."""
+    async def sweep_all(self) -> None:
+        """Remove containers whose process has died or whose time is over."""
+        await self._find()
+        await self._sweep()
+
+    async def _sweep(self, key: str = "") -> None:
+        """Do as `sweep_all`, and remove those of the task `key`."""
         listed = await self._ask("GET", "/containers/json", query={"all": "1", "filters": _FILTER})
         for found in listed.json(list[_Listed]):
             labels = found.labels
@@ -153,7 +158,7 @@ class Container:
         rules = seccomp.profile()
         self._rules = self._file(rules) if b"Podman" in version.body else rules
         self._server = server
-        await self.sweep()
+        await self._sweep()
         return ""
 
     def _file(self, rules: str) -> str:
@@ -167,7 +172,7 @@ class Container:
     async def _in_container(self, job: Job) -> Answer:
         question = Question(job)
         await self._pull(job)
-        await self.sweep(job.key)
+        await self._sweep(job.key)
         async with self._container(job) as name, self._attached(name) as pipes:
             started = await self._ask("POST", f"/containers/{name}/start")
             if not started.ok:

@@ -116,7 +116,7 @@ class Question:
         head, _, words = frame.partition(b"\n")
         try:
             ending = msgspec.json.decode(head, type=_Ending)
-        except (msgspec.DecodeError, RecursionError):
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return printed, _Ending(0), b""
         return printed, ending, words if len(words) == ending.size else b""
 
@@ -163,7 +163,7 @@ def _decoded(words: bytes) -> _Words | None:
         return None
     try:
         return msgspec.json.decode(words, type=_Words)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return _Words(error=_Error(message="`result` is no JSON document, or one that is too deep"))
 
 

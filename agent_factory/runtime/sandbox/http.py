@@ -51,13 +51,13 @@ class Reply(msgspec.Struct, frozen=True):
         """Read the body as a document of a shape; raises `ServerFailed`."""
         try:
             return msgspec.json.decode(self.body, type=shape)
-        except (msgspec.DecodeError, RecursionError) as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise ServerFailed(f"status {self.status}, and an answer of another shape") from error
 
     @property
     def words(self) -> str:
         """What the server says of a failure, cut short."""
-        with suppress(msgspec.DecodeError, msgspec.ValidationError):
+        with suppress(msgspec.MsgspecError, UnicodeDecodeError):
             return msgspec.json.decode(self.body, type=_Complaint).message[:500]
         return self.body[:500].decode("utf-8", "replace")
 

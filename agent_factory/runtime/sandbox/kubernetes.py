@@ -271,7 +271,7 @@ def _fine(reply: Reply, *also: int) -> Reply:
 def _event(line: bytes) -> _Event:
     try:
         return msgspec.json.decode(line, type=_Event)
-    except msgspec.DecodeError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ServerFailed("a watch gave no JSON") from error
 
 

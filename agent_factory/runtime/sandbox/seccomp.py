@@ -43,6 +43,8 @@ _NEWEST = 450
 
 _NAMESPACES = 0x7E02_0000
 """CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID and NEWNET."""
+_PERSONALITIES = 0x0FFF_0000
+"""The flags that change how a process is run: without random addresses, with pages that run as code."""
 _FAMILIES = (1, 2, 10)
 """AF_UNIX, AF_INET and AF_INET6."""
 _TERMINAL_ORDERS = (0x5412, 0x541C)
@@ -101,10 +103,12 @@ def profile() -> str:
         _named(["ioctl"], _EPERM, _argument(1, _TERMINAL_ORDERS[1])),
         _named(["socket", "socketpair"], _EAFNOSUPPORT, {"index": 0, "value": 63, "op": "SCMP_CMP_GT"}),
     ]
+    flags = (("clone", _NAMESPACES), ("personality", _PERSONALITIES))
     rules += [
-        _named(["clone"], _EPERM, {"index": 0, "value": 1 << bit, "valueTwo": 1 << bit, "op": "SCMP_CMP_MASKED_EQ"})
+        _named([call], _EPERM, {"index": 0, "value": 1 << bit, "valueTwo": 1 << bit, "op": "SCMP_CMP_MASKED_EQ"})
+        for call, mask in flags
         for bit in range(32)
-        if _NAMESPACES >> bit & 1
+        if mask >> bit & 1
     ]
     rules += [
         _named(["socket", "socketpair"], _EAFNOSUPPORT, _argument(0, family))

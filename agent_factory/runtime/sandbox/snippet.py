@@ -183,7 +183,7 @@ def _decoded(text: object, limits: CodeLimits) -> object:
         raise too_much_output(limits)
     try:
         return msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise CodeFailed("`result` is no JSON document, or one that is too deep.") from None
 
 

@@ -11,7 +11,7 @@ from agent_factory.runtime.sandbox.bubblewrap import Bubblewrap
 from agent_factory.runtime.sandbox.job import Job
 from tests.runtime.sandbox.conftest import QUICK
 
-_PREFIX = """
+PREFIX = """
 import ctypes, os, resource, socket, subprocess
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -31,7 +31,7 @@ def write(path, text):
 
 
 async def told(bubblewrap: Bubblewrap, code: str, limits: CodeLimits = QUICK) -> Any:
-    return (await bubblewrap.run(Job(code=_PREFIX + textwrap.dedent(code), limits=limits))).result
+    return (await bubblewrap.run(Job(code=PREFIX + textwrap.dedent(code), limits=limits))).result
 
 
 REFUSED = {

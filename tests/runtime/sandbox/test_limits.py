@@ -4,8 +4,6 @@ import asyncio
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -16,15 +14,9 @@ from agent_factory.runtime.sandbox.errors import CodeFailed, CodeOutOfMemory, Co
 from agent_factory.runtime.sandbox.job import Job
 from agent_factory.runtime.sandbox.settings import SandboxSettings
 from tests.runtime.sandbox.conftest import QUICK, ROOT, no_bubblewrap
+from tests.runtime.sandbox.waiting import until
 
 pytestmark = pytest.mark.skipif(bool(no_bubblewrap()), reason=no_bubblewrap())
-
-
-async def until(holds: Callable[[], bool], seconds: float = 20) -> None:
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end, "it did not come to hold"
-        await asyncio.sleep(0.01)
 
 
 def groups_of(pid: int) -> list[Path]:
@@ -220,9 +212,7 @@ async def test_empty_groups_of_dead_servers_are_swept_away() -> None:
         await Bubblewrap(SandboxSettings()).status()
         return groups_of(server.pid) == []
 
-    end = time.monotonic() + 20
-    while not await swept():
-        assert time.monotonic() < end
+    await until(swept)
 
 
 async def test_many_jobs_side_by_side_do_not_mix(bubblewrap: Bubblewrap) -> None:
