@@ -5,7 +5,23 @@ from typing import Annotated
 
 import typer
 
-from agent_factory.cli import agents, chat, doctor, keys, models, run, runs, sessions, templates, tools, up
+from agent_factory.cli import (
+    agents,
+    approvals,
+    chat,
+    doctor,
+    keys,
+    models,
+    run,
+    runs,
+    sessions,
+    templates,
+    tools,
+    triggers,
+    up,
+    work,
+    workflows,
+)
 from agent_factory.cli.commands import Commands
 from agent_factory.cli.options import Options
 
@@ -15,7 +31,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Build, run and serve AI agents.",
+    help="Build, run and serve AI agents and workflows.",
     epilog="Exit codes: 0 ok, 1 error, 2 usage, 4 denied, 5 over budget.",
 )
 
@@ -57,10 +73,14 @@ def options(
 app.command("run")(run.run)
 app.command("chat")(chat.chat)
 app.command("up")(up.up)
+app.command("worker")(work.worker)
 app.command("doctor")(doctor.doctor)
 app.add_typer(agents.app, name="agent")
+app.add_typer(workflows.app, name="workflow")
 app.add_typer(sessions.app, name="session")
 app.add_typer(runs.app, name="runs")
+app.add_typer(approvals.app, name="approval")
+app.add_typer(triggers.app, name="trigger")
 app.add_typer(keys.app, name="key")
 app.add_typer(templates.app, name="template")
 app.add_typer(models.app, name="model")

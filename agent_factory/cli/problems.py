@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from agent_factory.kit.errors import FieldError, Kind, Problem
+from agent_factory.kit.errors import FieldError, Invalid, Kind, Problem
 
 OK, ERROR, USAGE, GATE_FAILED, DENIED, OVER_BUDGET = range(6)
 """The exit codes of every command."""
@@ -21,6 +21,18 @@ class CommandFailed(Problem):
     title = "The command failed"
 
 
+class NoDatabase(CommandFailed):
+    """No database is there to work on."""
+
+    kind = Kind.UNAVAILABLE
+    code = "no_database"
+    title = "No database runs"
+
+
+class Refused(Invalid):
+    """What the command was given cannot be used: a usage error, with a pointer for every fault."""
+
+
 class Told(Problem):
     """A problem that a server reported; it keeps that problem's own code and kind."""
 
@@ -35,6 +47,8 @@ class Told(Problem):
 
 def exit_code(problem: Problem) -> int:
     """Map a problem's kind to the exit code of the process."""
+    if isinstance(problem, Refused):
+        return USAGE
     kind = problem.reported_kind if isinstance(problem, Told) else problem.kind
     return _CODES.get(kind, ERROR)
 
