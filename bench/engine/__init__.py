@@ -1,0 +1,1 @@
+"""Durable steps of several engines, side by side on this machine."""
