@@ -95,6 +95,6 @@ async def _started(platform: Platform, actor: Actor, ref: str | UUID, body: RunS
 async def _answer(platform: Platform, actor: Actor, started: Started, response: Response, wait: float) -> RunOut:
     response.headers["Location"] = f"/api/v1/runs/{ids.encode('run', started.run_id)}"
     run, ended = await runs.settled(platform, actor, started.run_id, wait)
-    if ended:
+    if ended and wait:
         response.status_code = 201
     return run
