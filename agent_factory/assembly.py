@@ -143,7 +143,7 @@ async def open_platform(settings: Settings) -> AsyncGenerator[Platform, None]:
             if room.subscribe is not None:
                 room.subscribe(platform)
         if settings.queue.worker:
-            worker = Worker(queue, database, resources, settings.queue, leaves=LEAVES)
+            worker = Worker(queue, database, resources, settings.queue, leaves=LEAVES, store=store)
             stack.push_async_callback(worker.close, settings.queue.grace)
             stack.push_async_callback(_stop, asyncio.create_task(worker.run_forever(), name="worker"))
             if settings.scheduler.enabled:

@@ -19,8 +19,9 @@ from agent_factory.security.auth import Actor
 from agent_factory.settings import Settings
 from tests.serving import Client, make_app
 
-OPEN = {"/", "/docs", "/openapi.json", "/health", "/ready", "/metrics"}
-"""What may be asked without credentials: what runs here, its reference, and the probes of its operator."""
+OPEN = {"/", "/docs", "/openapi.json", "/health", "/ready", "/metrics", "/webhook/{path}"}
+"""What may be asked without credentials: what runs here, its reference, the probes of its operator, and
+the webhooks of workflows, whose senders have none: their owners choose whether requests have to be signed."""
 
 SHARED = {"tool_id", "name"}
 """Path parameters of what comes with the product and belongs to nobody: tools, templates."""
@@ -120,6 +121,15 @@ async def _approval(client: Client) -> str:
     return run.json()["waits"][0]["approval_id"]
 
 
+async def _trigger(client: Client) -> str:
+    config = {"cron": "0 8 * * 1"}
+    answer = await client.post(
+        "/api/v1/triggers", json={"workflow": await _workflow(client), "type": "cron", "config": config}
+    )
+    assert answer.status_code == 201, answer.text
+    return answer.json()["id"]
+
+
 MAKERS: dict[str, Callable[[Client], Awaitable[str]]] = {
     "agent_id": _agent,
     "key_id": _key,
@@ -130,6 +140,7 @@ MAKERS: dict[str, Callable[[Client], Awaitable[str]]] = {
     "model": _model,
     "response_id": _response,
     "workflow_id": _workflow,
+    "trigger_id": _trigger,
     "approval_id": _approval,
 }
 """How an organisation gets an object of each kind that paths name."""

@@ -1,0 +1,63 @@
+"""Triggers and schedules, looked up."""
+
+from datetime import datetime
+from uuid import UUID
+
+from agent_factory.database.models import TriggerRow
+from agent_factory.database.session import ReadSession, Session
+from agent_factory.kit.clock import now
+from agent_factory.kit.pages import Page, page
+from agent_factory.runtime.scheduler.misfires import spread
+from agent_factory.security.auth import Actor
+from agent_factory.services.triggers import queries
+from agent_factory.services.triggers.errors import TriggerNotFound
+from agent_factory.services.triggers.rules.configs import CronConfig, TriggerType
+
+_ABSENT = "There is no such trigger in your organisation."
+
+
+async def get(session: ReadSession, actor: Actor, trigger_id: UUID) -> TriggerRow:
+    """Find a trigger; raises `TriggerNotFound`."""
+    row = await queries.trigger(session, actor, trigger_id)
+    if row is None:
+        raise TriggerNotFound(_ABSENT)
+    return row
+
+
+async def held(session: Session, actor: Actor, trigger_id: UUID) -> TriggerRow:
+    """Find a trigger and hold it until the transaction ends; raises `TriggerNotFound`."""
+    row = await queries.trigger_to_change(session, actor, trigger_id)
+    if row is None:
+        raise TriggerNotFound(_ABSENT)
+    return row
+
+
+async def list_triggers(
+    session: ReadSession,
+    actor: Actor,
+    limit: int,
+    after: UUID | None,
+    *,
+    kind: TriggerType | None = None,
+    workflow_id: UUID | None = None,
+) -> Page[TriggerRow]:
+    """List triggers, newest first."""
+    rows = await queries.triggers(session, actor, limit + 1, after, kind=kind, workflow_id=workflow_id)
+    return page(rows, limit, rows[limit - 1].id if len(rows) > limit else None)
+
+
+async def get_schedule(session: ReadSession, actor: Actor, trigger_id: UUID) -> TriggerRow:
+    """Find a trigger of type cron; raises `TriggerNotFound`."""
+    row = await get(session, actor, trigger_id)
+    if row.type != TriggerType.CRON:
+        raise TriggerNotFound("The trigger is no schedule.")
+    return row
+
+
+def next_ticks(row: TriggerRow, count: int) -> list[datetime]:
+    """Give when a schedule will fire next; nothing for one that is not enabled."""
+    if not row.enabled:
+        return []
+    config = CronConfig.model_validate(row.config)
+    later = spread(row.id, config.jitter)
+    return [tick + later for tick in config.schedule().ticks(now() - later, count)]
