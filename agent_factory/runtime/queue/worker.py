@@ -28,7 +28,7 @@ from agent_factory.runtime.queue.heartbeat import Heartbeat
 from agent_factory.runtime.queue.journal import FlowJournal
 from agent_factory.runtime.queue.live import LiveFlow
 from agent_factory.runtime.queue.queue import Events, Queue
-from agent_factory.runtime.queue.retention import Retention
+from agent_factory.runtime.queue.retention import Retention, Values
 from agent_factory.runtime.queue.rows import read_input
 from agent_factory.runtime.queue.settings import QueueSettings
 from agent_factory.runtime.queue.statements import CLAIM, DUE, GIVE_BACK, NEXT_DUE, OWNED, TAKE_BACK
@@ -47,7 +47,8 @@ class Worker:
     """The workflow runs of one process; `run_forever` has to run.
 
     `leaves` do the tasks with effects, `resources` are what these may reach,
-    and `sandbox` runs code.
+    and `sandbox` runs code. `store` loses the large values of runs that are
+    dropped.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Worker:
         *,
         leaves: Mapping[str, Leaf] | None = None,
         sandbox: Any = None,  # noqa: ANN401 - as FlowContext has it
+        store: Values | None = None,
         limits: FlowLimits | None = None,
     ) -> None:
         """Choose a name that no other worker ever had; nothing is connected yet."""
@@ -75,7 +77,7 @@ class Worker:
         self._journals = Writer(self._pool, self.owner, self._settings.patience)
         self._writer = FlowWriter(self._pool, self.owner, self._settings.patience)
         self._gate = Gate(self._settings.tasks)
-        self._retention = Retention(self._database, self._settings.retention_days)
+        self._retention = Retention(self._database, self._settings.retention_days, store)
         self._live: dict[UUID, LiveFlow] = queue.live
         self._work = asyncio.Event()
         self._timer = asyncio.Event()
@@ -261,6 +263,8 @@ class Worker:
             except (Fenced, Unavailable):
                 raise
             except Problem as problem:
+                if problem.retryable:  # the store is away, say: the run goes on when it is back
+                    raise Unavailable(problem.detail) from problem
                 end = Failed(failure(problem, ""), "")
             except Exception:
                 log.exception("a workflow run broke", run_id=str(run.id))

@@ -1,8 +1,10 @@
 """Months of runs: each has a place from the beginning, and goes as a whole when it is old (S158)."""
 
 import asyncio
+import os
 from collections.abc import AsyncGenerator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -13,6 +15,8 @@ from agent_factory.database.session import Database
 from agent_factory.kit.clock import now
 from agent_factory.runtime.queue.retention import Retention
 from agent_factory.security.auth import Actor
+from agent_factory.storage.settings import StorageSettings
+from agent_factory.storage.store import Store
 
 
 def made_at(moment: datetime, number: int = 0) -> UUID:
@@ -217,3 +221,30 @@ async def test_a_statement_about_a_run_looks_into_its_month_only(old: Database, 
     scans = [line for line in plan if " Scan" in line and "runs_" in line]
     assert len(scans) > 8
     assert len([line for line in scans if "never executed" not in line]) == 1, plan
+
+
+def age(folder: Path, digests: set[str]) -> None:
+    past = (now() - timedelta(days=160)).timestamp()
+    for path in folder.rglob("*"):
+        if path.name in digests:
+            os.utime(path, (past, past))
+
+
+async def test_large_values_go_with_the_last_run_that_names_them(old: Database, actor: Actor, tmp_path: Path) -> None:
+    """But not those of runs that go on, of forks, and what lies behind a list of either."""
+    store = Store(StorageSettings(sync=False), tmp_path)
+    own = str(actor.organization_id)
+    inner, alone, fresh = [await store.put(own, text) for text in (b'"inner"', b'"alone"', b'"fresh"')]
+    listed = await store.put(own, f'[{{"$payload": "{inner}", "bytes": 7}}]'.encode())
+    forked = await store.put(own, b'"forked"')
+    age(tmp_path, {inner, alone, listed, forked})
+    await old.pool.execute("insert into organizations (id, name) values ($1, 'o')", actor.organization_id)
+    alive = await keep_run(old, actor, now() - timedelta(days=160), "waiting")
+    fork = await keep_run(old, actor, now())
+    await keep_run(old, actor, now() - timedelta(days=200))
+    await old.pool.execute("update runs set forked_from = id where id = $1", fork)
+    for run_id, digest in ((alive, listed), (fork, forked)):
+        output = f'{{"stored": true, "output": {{"$payload": "{digest}", "bytes": 9}}}}'
+        await old.pool.execute("update run_steps set output = $2::text::jsonb where run_id = $1", run_id, output)
+    await Retention(old, 90, store).keep()
+    assert {item.digest async for item in store.items(own)} == {inner, listed, forked, fresh}
