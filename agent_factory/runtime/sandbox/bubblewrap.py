@@ -59,11 +59,14 @@ class Bubblewrap:
         self._looking = asyncio.Lock()
 
     async def status(self) -> TierStatus:
-        """Tell whether a sandbox can be built here, by building one, once."""
+        """Tell whether a sandbox can be built here, by building one; once it could, that is not asked again."""
         async with self._looking:
-            if self._status is None:
-                self._status = await self._try()
-            return self._status
+            if self._status is not None:
+                return self._status
+            status = await self._try()
+            if status.available:
+                self._status = status
+            return status
 
     async def close(self) -> None:
         """Nothing is kept running."""

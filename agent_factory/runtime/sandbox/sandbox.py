@@ -19,6 +19,7 @@ from agent_factory.runtime.sandbox.settings import SandboxSettings
 from agent_factory.runtime.sandbox.snippet import Snippet
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]*")
 _LADDER: tuple[Tier, ...] = ("sandbox", "container", "kubernetes")
 """The tiers that run any Python, the cheapest first."""
 
@@ -52,16 +53,16 @@ class Sandbox:
         self._check(job)
         if job.tier != "auto":
             return await self._run(job.tier, job)
-        if not _plain(job) or not await self._can("snippet"):
+        if not _plain(job) or await self._first(("snippet",)) is None:
             return await self._run(await self._lowest(job), job)
         try:
             return await self._run("snippet", job)
         except CodeFailed:
             # monty knows a part of Python; what fails there has had no effect, and Python has the last word
-            better: list[Tier] = [tier for tier in _LADDER if await self._can(tier)]
-            if not better:
+            better = await self._first(_LADDER)
+            if better is None:
                 raise
-            return await self._run(better[0], job)
+            return await self._run(better, job)
 
     async def tiers(self) -> list[TierStatus]:
         """Tell which tiers can run code here, and what the others lack."""
@@ -88,18 +89,20 @@ class Sandbox:
             )
         return await runner.status()
 
-    async def _can(self, tier: Tier) -> bool:
-        return (await self._status(tier)).available
+    async def _first(self, tiers: tuple[Tier, ...]) -> Tier | None:
+        for tier in tiers:
+            if (await self._status(tier)).available:
+                return tier
+        return None
 
     async def _lowest(self, job: Job) -> Tier:
         wanted = _LADDER if job.image is None else _LADDER[1:]
-        found = [await self._status(tier) for tier in wanted]
-        for status in found:
-            if status.available:
-                return status.name
-        raise TierUnavailable(
-            " Or: ".join(status.hint for status in found if status.name in self._settings.tiers) or found[0].hint
-        )
+        found = await self._first(wanted)
+        if found is not None:
+            return found
+        statuses = [await self._status(tier) for tier in wanted]
+        hints = [status.hint for status in statuses if status.name in self._runners] or [statuses[0].hint]
+        raise TierUnavailable(" Or: ".join(hints))
 
     def _limits(self, job: Job) -> CodeLimits:
         """Bring limits that the task left open below the most of this installation; refuse the ones it asked for."""
@@ -118,6 +121,8 @@ class Sandbox:
         settings = self._settings
         if job.network != "none" and not settings.network:
             raise CodeRefused("Code has no network here; use `http` tasks, or have AF_SANDBOX__NETWORK set.")
+        if job.image is not None and (not _IMAGE.fullmatch(job.image) or ".." in job.image):
+            raise Invalid("An image is named as in `registry/name:tag`.", errors=[_fault("image")])
         if job.image is not None and job.tier in {"snippet", "sandbox"}:
             raise Invalid("An image needs the tier container, kubernetes or auto.", errors=[_fault("image")])
         if job.image not in {None, settings.image} and not any(
@@ -136,4 +141,4 @@ def _plain(job: Job) -> bool:
 
 
 def _fault(field: str) -> FieldError:
-    return FieldError(f"/config/{field}", "does not fit the tier" if field != "environment" else "is no name or value")
+    return FieldError(f"/{field}", "does not fit")

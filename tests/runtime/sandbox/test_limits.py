@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import psutil
 import pytest
 
@@ -234,3 +235,26 @@ async def test_large_inputs_and_large_code_arrive_whole(bubblewrap: Bubblewrap) 
     code = "result = [len(inputs['text']), inputs['text'][-3:]]\n" + "# " + "x" * 900_000
     done = await bubblewrap.run(Job(code=code, inputs={"text": "a" * 5_000_000 + "end"}, limits=QUICK))
     assert done.result == [5_000_003, "end"]
+
+
+async def test_a_network_is_there_only_for_jobs_that_are_given_one(bubblewrap: Bubblewrap) -> None:
+    """The port is open on this machine, and closed in a sandbox without a network."""
+    heard = asyncio.Event()
+
+    async def hear(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.set()
+        writer.close()
+
+    server = await asyncio.start_server(hear, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    code = "import socket\nsocket.create_connection(('127.0.0.1', inputs['port']), 5).close()"
+    job = Job(code=code, inputs={"port": port}, limits=QUICK)
+    try:
+        with pytest.raises(CodeFailed, match=r"refused|unreachable"):
+            await bubblewrap.run(job)
+        assert not heard.is_set()
+        await bubblewrap.run(msgspec.structs.replace(job, network="full"))
+        await heard.wait()
+    finally:
+        server.close()
+        await server.wait_closed()
