@@ -10,7 +10,8 @@ from agent_factory.database.session import Database
 from agent_factory.kit.catalog import Catalog
 from agent_factory.kit.ids import uuid7
 from agent_factory.runtime.compile import Resources
-from agent_factory.runtime.flow.context import TaskCall
+from agent_factory.runtime.flow.context import Leaf, TaskCall
+from agent_factory.runtime.flow.variables import Payloads
 from agent_factory.runtime.models import Models, ModelsSettings
 from agent_factory.runtime.queue.queue import Queue, StartRun
 from agent_factory.runtime.queue.settings import QueueSettings
@@ -35,32 +36,43 @@ def chain(steps: int) -> Flow:
 
 
 @asynccontextmanager
-async def opened(url: str, _folder: str) -> AsyncGenerator[Run, None]:
-    """Open a queue and a worker on it."""
-    await migrate(url)
-    database, egress = Database(url), Egress()
-    queue = Queue(database, SETTINGS)
+async def working(
+    database: Database, leaf: Leaf = nothing, payloads: Payloads | None = None
+) -> AsyncGenerator[Queue, None]:
+    """Open a queue and a worker on it, whose `http` tasks are done by `leaf`."""
+    egress = Egress()
+    queue = Queue(database, SETTINGS, (lambda _: payloads) if payloads is not None else None)
     resources = Resources(models=Models(ModelsSettings(), egress), tools=Catalog("agent_factory.tools"))
-    worker = Worker(queue, database, resources, SETTINGS, leaves={"http": nothing})
-    working = asyncio.create_task(worker.run_forever())
+    worker = Worker(queue, database, resources, SETTINGS, leaves={"http": leaf})
+    task = asyncio.create_task(worker.run_forever())
+    try:
+        yield queue
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await worker.close()
+        await egress.close()
+
+
+@asynccontextmanager
+async def opened(url: str, _folder: str) -> AsyncGenerator[Run, None]:
+    """Open a migrated database and work on its queue."""
+    await migrate(url)
+    database = Database(url)
     organization_id = uuid7()
     flows: dict[int, Flow] = {}
+    async with working(database) as queue:
 
-    async def run(steps: int) -> None:
-        flow = flows.setdefault(steps, chain(steps)) if steps not in flows else flows[steps]
-        started = await queue.start(StartRun(organization_id=organization_id, flow=flow))
-        ended = await queue.settled(organization_id, started.id, 60)
-        if ended.status != "completed":
-            raise RuntimeError(f"{ended.status}: {ended.error}")
+        async def run(steps: int) -> None:
+            if steps not in flows:
+                flows[steps] = chain(steps)
+            started = await queue.start(StartRun(organization_id=organization_id, flow=flows[steps]))
+            ended = await queue.settled(organization_id, started.id, 60)
+            if ended.status != "completed":
+                raise RuntimeError(f"{ended.status}: {ended.error}")
 
-    try:
         yield run
-    finally:
-        working.cancel()
-        await asyncio.gather(working, return_exceptions=True)
-        await worker.close()
-        await database.close()
-        await egress.close()
+    await database.close()
 
 
 if __name__ == "__main__":
