@@ -27,7 +27,7 @@ from agent_factory.runtime.compile import Resources
 from agent_factory.runtime.engine import Engine
 from agent_factory.runtime.live import LiveRun, follow
 from agent_factory.runtime.settings import EngineSettings
-from agent_factory.runtime.statements import REAP
+from agent_factory.runtime.statements import OWNED, REAP
 from agent_factory.security.auth import Actor
 from tests.conftest import FAST
 from tests.doubles.fixtures import ROOT, ModelServer
@@ -280,18 +280,33 @@ async def test_a_run_that_kills_every_process_is_given_up(
     assert isinstance(await after.wait(), TurnCompleted)
 
 
-async def test_a_reaper_leaves_the_runs_of_its_own_process_alone(
-    make_engine: Make, database: Database, actor: Actor, agent: Agent
+@pytest.mark.parametrize("statement", [OWNED, REAP])
+async def test_a_reaper_leaves_a_run_alone_that_begins_while_it_looks(
+    *,
+    make_engine: Make,
+    counting: CountingDatabase,
+    database: Database,
+    actor: Actor,
+    agent: Agent,
+    statement: str,
 ) -> None:
-    """However its look at the rows falls between the steps of a beginning turn."""
-    engine = await make_engine(EngineSettings(lease=3600, beat=0.001))
+    engine = await make_engine(EngineSettings(lease=3600, beat=0.01), counting)
+    begun: list[LiveRun] = []
+    looked = asyncio.Event()
+
+    async def begin(sql: str) -> None:
+        if sql == statement and not begun:
+            begun.append(await engine.start(asking(actor, agent, directive(delay=0.3, say="mine"))))
+
+    async def has_looked(sql: str) -> None:
+        if sql == REAP and begun:
+            looked.set()
+
+    counting.pool.before, counting.pool.after = begin, has_looked
     async with reaping(engine):
-        for _ in range(15):
-            runs = await asyncio.gather(*(engine.start(asking(actor, agent, f"hello {i}")) for i in range(8)))
-            for run in runs:
-                assert isinstance(await run.wait(), TurnCompleted)
-    rows = await database.pool.fetch("select epoch, status, count(*) as n from runs group by 1, 2")
-    assert [(row["epoch"], row["status"], row["n"]) for row in rows] == [(1, "completed", 120)]
+        await looked.wait()
+        assert isinstance(await begun[0].wait(), TurnCompleted)
+    assert (await row_of(database, begun[0].id))["epoch"] == 1
 
 
 async def test_a_takeover_whose_answer_was_lost_is_found_again(
