@@ -99,7 +99,8 @@ def podman_socket(tmp_path_factory: pytest.TempPathFactory) -> Generator[Path, N
     subprocess.run([*command, "import", "-q", str(folder / "image.tar"), IMAGE], check=True, capture_output=True)
     socket = folder / "socket"
     serve = [*command, "system", "service", "--time=0", f"unix://{socket}"]
-    with subprocess.Popen(serve, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as service:
+    # the monitor of a container that runs out of memory leaves a file in the folder where it was started
+    with subprocess.Popen(serve, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as service:
         until = time.monotonic() + 20
         while not socket.is_socket() and time.monotonic() < until:
             time.sleep(0.01)
