@@ -1,6 +1,6 @@
 """Pure decisions over workflows."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, cast
 from uuid import UUID
 
@@ -14,10 +14,14 @@ from agent_factory.kit import ids
 from agent_factory.kit.errors import FieldError, NotFound
 from agent_factory.services.workflows.errors import NotForkable, NothingToRollBackTo, WorkflowArchived, WrongStatus
 
+AGENT_TOOL = "agent"
+"""The tool that asks an agent; its setting `agent` names that one."""
 DEEPEST = 10
 """Levels of workflows in each other; a run goes no deeper either."""
 MOST_NAMED = 200
 """Agents and workflows that one workflow may bring along."""
+MOST_FAULTS = 100
+"""Names that lead nowhere and are told at once; more are not even looked up."""
 
 
 class Placed(msgspec.Struct, frozen=True):
@@ -62,6 +66,17 @@ def placed(tasks: object, at: str = "/tasks") -> Iterator[Placed]:
                     yield from placed(branch, here + pointer(["config", "branches", name]))
             case _:
                 pass
+
+
+def naming(tasks: Iterable[Placed]) -> tuple[Placed, ...]:
+    """Pick the tasks that name an agent or a workflow."""
+    return tuple(task for task in tasks if task.type in ("agent", "subworkflow") or _asks_agent(task))
+
+
+def _asks_agent(task: Placed) -> bool:
+    if task.type != "tool" or task.config["tool"].partition("/")[0] != AGENT_TOOL:
+        return False
+    return isinstance(task.config.get("config", {}).get("agent"), str)
 
 
 def may_change(status: AgentStatus) -> None:

@@ -7,7 +7,7 @@ from agent_factory.services.workflows.service.changing import Changed, create, p
 from agent_factory.services.workflows.service.checking import validate
 from agent_factory.services.workflows.service.forking import fork
 from agent_factory.services.workflows.service.living import Moved, activate, archive, deploy, pause, rollback
-from agent_factory.services.workflows.service.pinning import LATEST, Pinned, Version, pin, pin_definition
+from agent_factory.services.workflows.service.pinning import LATEST, Pinned, Version, pin
 from agent_factory.services.workflows.service.reading import get, get_version, list_versions, list_workflows
 from agent_factory.services.workflows.service.starting import Started, start, start_definition
 
@@ -30,7 +30,6 @@ __all__ = [
     "patch",
     "pause",
     "pin",
-    "pin_definition",
     "replace",
     "rollback",
     "start",

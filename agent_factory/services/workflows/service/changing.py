@@ -29,7 +29,7 @@ class Changed(msgspec.Struct, frozen=True):
 
 async def create(session: Session, actor: Actor, resources: Resources, definition: dict[str, Any]) -> Changed:
     """Make a draft with version 1; raises `Invalid` with pointers, or `Conflict` for a name that is taken."""
-    workflow = (await checked(session, actor, resources, definition)).workflow
+    workflow = (await checked(session, actor, resources, definition)).flow.workflow
     moment = now()
     row = WorkflowRow(
         id=uuid7(),
@@ -95,7 +95,7 @@ async def _define(
     *,
     definition: dict[str, Any],
 ) -> Changed:
-    workflow = (await checked(session, actor, resources, definition, row.id)).workflow
+    workflow = (await checked(session, actor, resources, definition, row.id)).flow.workflow
     if workflow.digest == newest.digest:
         return Changed(row, newest)
     row.name, row.description = workflow.name, workflow.description

@@ -4,17 +4,20 @@ from collections.abc import Iterable, Mapping
 from typing import Any, cast
 from uuid import UUID
 
+import msgspec
+
 from agent_factory.core.model import UnknownModel
 from agent_factory.core.schema import Schema
 from agent_factory.core.tool import ToolFactory, ToolUnavailable
-from agent_factory.core.workflow import Flow, Workflow, flow_of
+from agent_factory.core.workflow import Flow, Workflow
 from agent_factory.database.session import ReadSession
 from agent_factory.kit.errors import FieldError, Invalid, Problem
 from agent_factory.runtime.compile import Resources
 from agent_factory.security.auth import Actor
 from agent_factory.services.agents import service as agents
 from agent_factory.services.workflows.rules import Placed, computed, placed
-from agent_factory.services.workflows.service.pinning import Names
+from agent_factory.services.workflows.service.pinning import Names, Read, aside
+from agent_factory.services.workflows.service.pinning import read as read_definition
 
 _PUBLISHED = Schema(Workflow.json_schema())
 """What the document promises of a definition: `"3"` is no number, though a script may say so."""
@@ -24,31 +27,31 @@ async def validate(
     session: ReadSession, actor: Actor, resources: Resources, definition: dict[str, Any], own_id: UUID | None = None
 ) -> Flow:
     """Read a definition and check all that it names; raises `Invalid`."""
-    return await checked(session, actor, resources, definition, own_id)
+    return (await checked(session, actor, resources, definition, own_id)).flow
 
 
 async def checked(
     session: ReadSession, actor: Actor, resources: Resources, definition: dict[str, Any], own_id: UUID | None = None
-) -> Flow:
+) -> Read:
     """Read a definition; what is wrong with its graph is told first, then all names that lead nowhere.
 
     `own_id` is the workflow's own, where it is kept already. Agents and
     workflows have to exist; whether they are deployed is asked when a run starts.
     """
-    flow = flow_of(definition)
+    read = await aside(len(msgspec.json.encode(definition)), read_definition, definition)
     if loose := _PUBLISHED.faults(definition):
         raise Invalid(f"{len(loose)} fault(s) in the workflow.", errors=loose)
-    tasks = list(placed(flow.workflow.to_dict()["tasks"]))
+    tasks = list(placed(definition["tasks"]))
     names = Names(session, actor, tried=True)
-    await names.follow(flow, (own_id,), "")
-    faults = _own_name(flow, tasks)
+    await names.follow(read, (own_id,), "")
+    faults = _own_name(read.flow, tasks)
     known = {fault.pointer for fault in faults}
     faults += [fault for fault in names.faults if fault.pointer not in known]
     faults += [*unknown_models(tasks, resources), *await _agents(session, actor, tasks, resources)]
     faults += await _tools(tasks, resources)
     if faults:
         raise Invalid(f"{len(faults)} fault(s) in the workflow.", errors=faults)
-    return flow
+    return read
 
 
 def _own_name(flow: Flow, tasks: Iterable[Placed]) -> list[FieldError]:

@@ -5,7 +5,7 @@ from uuid import UUID
 
 import msgspec
 
-from agent_factory.core.workflow import Flow, flow_of, mentions, pinned_name
+from agent_factory.core.workflow import Flow, mentions, pinned_name
 from agent_factory.kit.errors import FieldError, Invalid, NotFound
 from agent_factory.runtime.platform import Platform
 from agent_factory.runtime.queue import rerun
@@ -15,7 +15,7 @@ from agent_factory.services.workflows.errors import NotForkable
 from agent_factory.services.workflows.rules import changed_config, placed, refused
 from agent_factory.services.workflows.schemas import ForkIn
 from agent_factory.services.workflows.service.checking import checked, unknown_models
-from agent_factory.services.workflows.service.pinning import Pinned, pin_definition
+from agent_factory.services.workflows.service.pinning import Pinned, Read, pin_definition, read
 from agent_factory.services.workflows.service.starting import Started, check_input
 
 
@@ -59,26 +59,26 @@ async def _changed(platform: Platform, actor: Actor, old: Snapshot, asked: ForkI
     async with platform.database.read(actor.organization_id) as session:
         if "definition" in changes:
             try:
-                flow = await checked(session, actor, platform.resources, changes["definition"], own_id)
-                return await pin_definition(session, actor, flow, own_id)
+                found = await checked(session, actor, platform.resources, changes["definition"], own_id)
+                return await pin_definition(session, actor, found, own_id)
             except Invalid as problem:
                 below = [FieldError(f"/changes/definition{e.pointer}", e.detail) for e in problem.errors]
                 raise NotForkable(problem.detail, errors=below) from None
-        flow = _with(platform, old, asked.from_, changes)
-        if _pinned_already(flow, old):
-            return Pinned(flow, {}, {})
+        changed = _with(platform, old, asked.from_, changes)
+        if _pinned_already(changed.flow, old):
+            return Pinned(changed.flow, {}, {})
         try:
-            found = await pin_definition(session, actor, flow, own_id)
+            found = await pin_definition(session, actor, changed, own_id)
         except Invalid as problem:
             raise refused("/changes", "; ".join(e.detail for e in problem.errors)) from None
     return Pinned(
-        flow,
+        changed.flow,
         {name: agent for name, agent in found.agents.items() if name not in old.agents},
         {name: each for name, each in found.flows.items() if name not in old.flows},
     )
 
 
-def _with(platform: Platform, old: Snapshot, task_id: str, changes: dict[str, Any]) -> Flow:
+def _with(platform: Platform, old: Snapshot, task_id: str, changes: dict[str, Any]) -> Read:
     """Give the pinned definition with one task's settings changed."""
     definition = old.flow.workflow.to_dict()
     task = next((each for each in placed(definition["tasks"]) if each.id == task_id), None)
@@ -86,13 +86,13 @@ def _with(platform: Platform, old: Snapshot, task_id: str, changes: dict[str, An
         raise refused("/from", f"the workflow has no task {task_id!r}")
     task.task["config"] = changed_config(task, changes, old.agents)
     try:
-        flow = flow_of(definition)
+        changed = read(definition)
     except Invalid as problem:
         raise refused("/changes", "; ".join(f"{e.pointer}: {e.detail}" for e in problem.errors)) from None
     faults = unknown_models([task], platform.resources)
     if faults:
         raise refused("/changes/model", faults[0].detail)
-    return flow
+    return changed
 
 
 def _pinned_already(flow: Flow, old: Snapshot) -> bool:

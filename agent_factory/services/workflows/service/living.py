@@ -50,10 +50,10 @@ async def deploy(
     step(AgentStatus(row.status), AgentStatus.DEPLOYED)
     number = row.latest_version if version is None else version
     chosen = await get_version(session, actor, workflow_id, number)
-    flow = await checked(session, actor, platform.resources, chosen.definition, row.id)
+    read = await checked(session, actor, platform.resources, chosen.definition, row.id)
     row.deployed_version = number
     changed = await _move(session, actor, workflow_id, AgentStatus.DEPLOYED)
-    await platform.news.tell(session, actor, Moved(workflow_id, AgentStatus.DEPLOYED, flow.workflow))
+    await platform.news.tell(session, actor, Moved(workflow_id, AgentStatus.DEPLOYED, read.flow.workflow))
     return changed
 
 

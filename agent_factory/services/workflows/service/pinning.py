@@ -1,8 +1,9 @@
 """A workflow fixed for one run, with every agent and workflow that it names, at every level (S83)."""
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -21,12 +22,33 @@ from agent_factory.services.workflows.errors import (
     WorkflowNotDeployed,
     WorkflowNotFound,
 )
-from agent_factory.services.workflows.rules import DEEPEST, MOST_NAMED, Placed, may_change, placed, workflow_ref
+from agent_factory.services.workflows.rules import (
+    DEEPEST,
+    MOST_FAULTS,
+    MOST_NAMED,
+    Placed,
+    may_change,
+    naming,
+    placed,
+    workflow_ref,
+)
 
 LATEST: Literal["latest"] = "latest"
 """Asks for the newest version, deployed or not: to try a draft."""
 
+_LARGE = 50_000
+"""Characters of a definition that are checked in a few hundredths of a second."""
+
+T = TypeVar("T")
+
 Version = int | Literal["latest"] | None
+
+
+class Read(msgspec.Struct, frozen=True):
+    """A checked definition, and those of its tasks that name an agent or a workflow."""
+
+    flow: Flow
+    naming: tuple[Placed, ...]
 
 
 class Pinned(msgspec.Struct, frozen=True):
@@ -53,29 +75,29 @@ async def pin(session: ReadSession, actor: Actor, ref: str | UUID, version: Vers
     """
     found = await _find(session, actor, ref, version)
     names = Names(session, actor, tried=version is not None)
-    await names.follow(found.flow, (found.id,), "")
+    await names.follow(found.read, (found.id,), "")
     if names.faults:
         raise NamesInvalid(f"{len(names.faults)} name(s) cannot be used.", errors=names.faults)
-    return Pinned(found.flow, names.agents, names.flows, found.id, found.number)
+    return Pinned(found.read.flow, names.agents, names.flows, found.id, found.number)
 
 
-async def pin_definition(session: ReadSession, actor: Actor, flow: Flow, own_id: UUID | None = None) -> Pinned:
+async def pin_definition(session: ReadSession, actor: Actor, read: Read, own_id: UUID | None = None) -> Pinned:
     """Fix what a run of a definition that is not kept will use: what is deployed, else the newest.
 
     Raises `NamesInvalid` with a pointer for each name that cannot be used.
     """
     names = Names(session, actor, tried=True)
-    await names.follow(flow, (own_id,), "")
+    await names.follow(read, (own_id,), "")
     if names.faults:
         raise NamesInvalid(f"{len(names.faults)} name(s) cannot be used.", errors=names.faults)
-    return Pinned(flow, names.agents, names.flows)
+    return Pinned(read.flow, names.agents, names.flows)
 
 
 class _Found(msgspec.Struct, frozen=True):
     id: UUID
     name: str
     number: int
-    flow: Flow
+    read: Read
 
 
 class Names:
@@ -89,23 +111,26 @@ class Names:
         self._session = session
         self._actor = actor
         self._tried = tried
+        self._found: dict[str, _Found] = {}
         self._heights: dict[str, int] = {}
         self.agents: dict[str, Agent] = {}
         self.flows: dict[str, Flow] = {}
         self.faults: list[FieldError] = []
 
-    async def follow(self, flow: Flow, path: tuple[UUID | None, ...], at: str) -> int:
+    async def follow(self, read: Read, path: tuple[UUID | None, ...], at: str) -> int:
         """Look up what a workflow names; gives how many levels of workflows lie below it.
 
         `path` are the workflows around it and itself, outermost first. Inside
         another workflow, `at` is the place in the outermost one that led here.
         """
         height = 0
-        for task in placed(flow.workflow.to_dict()["tasks"]):
+        for task in read.naming:
+            if len(self.faults) >= MOST_FAULTS:
+                break
             try:
                 height = max(height, await self._one(task, path, at))
             except Problem as problem:
-                self.faults.append(FieldError(at or self._pointer(task), _told(problem, flow, at)))
+                self.faults.append(FieldError(at or self._pointer(task), _told(problem, read.flow, at)))
         return height
 
     async def _one(self, task: Placed, path: tuple[UUID | None, ...], at: str) -> int:
@@ -113,13 +138,12 @@ class Names:
         match task.type:
             case "agent":
                 await self._agent(config["agent"], config.get("version"))
-            case "tool" if config["tool"].partition("/")[0] == "agent" and "agent" in config.get("config", {}):
+            case "tool":
                 await self._agent(config["config"]["agent"], None)
-            case "subworkflow":
-                key = pinned_name(config["workflow"], config.get("version"))
-                return 1 + await self._workflow(key, config, path, at or self._pointer(task))
             case _:
-                pass
+                found = await self._named(config["workflow"], config.get("version"))
+                key = pinned_name(config["workflow"], config.get("version"))
+                return 1 + await self._workflow(key, found, path, at or self._pointer(task))
         return 0
 
     @staticmethod
@@ -142,21 +166,21 @@ class Names:
             pin = await agents.pin(self._session, self._actor, ref, agents.LATEST)
         self._keep({**pin.agents, pinned_name(ref, version): pin.agent})
 
-    async def _workflow(
-        self,
-        key: str,
-        config: Mapping[str, Any],
-        path: tuple[UUID | None, ...],
-        at: str,
-    ) -> int:
-        found = await _find(self._session, self._actor, config["workflow"], config.get("version"), tried=self._tried)
+    async def _named(self, ref: str, version: int | None) -> _Found:
+        key = pinned_name(ref, version)
+        found = self._found.get(key)
+        if found is None:
+            self._count()
+            found = self._found[key] = await _find(self._session, self._actor, ref, version, tried=self._tried)
+        return found
+
+    async def _workflow(self, key: str, found: _Found, path: tuple[UUID | None, ...], at: str) -> int:
         if found.id in path:
             raise NamesInvalid(f"the workflow {found.name!r} would run inside itself")
         height = self._heights.get(key)
         if height is None:
-            self._count()
-            self.flows[key] = found.flow
-            height = await self.follow(found.flow, (*path, found.id), at)
+            self.flows[key] = found.read.flow
+            height = await self.follow(found.read, (*path, found.id), at)
             self._heights[key] = height
         if len(path) + height > DEEPEST:
             raise NamesInvalid(f"workflows are more than {DEEPEST} deep in each other")
@@ -169,7 +193,7 @@ class Names:
                 self.agents[name] = agent
 
     def _count(self) -> None:
-        if len(self.agents) + len(self.flows) >= MOST_NAMED:
+        if len(self.agents) + len(self._found) >= MOST_NAMED:
             raise NamesInvalid(f"more than {MOST_NAMED} agents and workflows in all")
 
 
@@ -193,7 +217,7 @@ async def _find(
     text = await queries.definition_text(session, actor, workflow_id, number)
     if text is None:
         raise VersionNotFound(f"The workflow {name!r} has no version {number}.")
-    return _Found(workflow_id, name, number, _read(text))
+    return _Found(workflow_id, name, number, await aside(len(text), _read, text))
 
 
 def _told(problem: Problem, flow: Flow, at: str) -> str:
@@ -202,7 +226,17 @@ def _told(problem: Problem, flow: Flow, at: str) -> str:
     return f"{inside}{problem.detail}{faults}"
 
 
+def read(definition: dict[str, Any]) -> Read:
+    """Check a definition's graph; raises `Invalid` with pointers."""
+    return Read(flow_of(definition), naming(placed(definition["tasks"])))
+
+
 @lru_cache(maxsize=256)
-def _read(text: str) -> Flow:
+def _read(text: str) -> Read:
     """Check a stored definition; the same text is read once, for versions never change."""
-    return flow_of(msgspec.json.decode(text))
+    return read(msgspec.json.decode(text))
+
+
+async def aside(size: int, do: Callable[[T], Read], what: T) -> Read:
+    """Check a definition; a large one takes a while, which others' requests should not wait for."""
+    return await asyncio.to_thread(do, what) if size > _LARGE else do(what)

@@ -69,8 +69,8 @@ async def start_definition(
 ) -> Started:
     """Queue a run of a definition that is kept with its run only; raises `Invalid` with pointers, as `start` does."""
     async with platform.database.read(actor.organization_id) as session:
-        flow = await checked(session, actor, platform.resources, definition)
-        pinned = await pin_definition(session, actor, flow)
+        read = await checked(session, actor, platform.resources, definition)
+        pinned = await pin_definition(session, actor, read)
     about = _About(actor.organization_id, document, actor.user_id, priority, "manual", source, None)
     return await _queue(platform, pinned, about)
 
