@@ -7,6 +7,7 @@ import orjson
 from starlette.requests import Request
 from starlette.types import Message
 
+from agent_factory.api.body import check_json
 from agent_factory.api.problems import Malformed
 from agent_factory.core import document
 
@@ -31,7 +32,11 @@ async def as_json(request: Request) -> Request:
         raise Malformed("The body is not UTF-8 text.") from None
     # A long document takes a while, which others' requests should not wait for.
     found = await asyncio.to_thread(document.read, text)
-    body = orjson.dumps(found)
+    try:
+        body = orjson.dumps(found)
+    except orjson.JSONEncodeError as error:
+        raise Malformed(f"The body says what JSON cannot: {error}.") from None
+    check_json(body)
     headers = [
         (name, value) for name, value in request.scope["headers"] if name not in (b"content-type", b"content-length")
     ]

@@ -8,12 +8,30 @@ import pytest
 from agent_factory.settings import Settings
 from tests.serving import Client, make_app
 
-WRITES = [
-    pytest.param(method.upper(), path, id=f"{method.upper()} {path}")
+YAML = "application/yaml"
+BODIES: dict[tuple[str, str], set[str]] = {
+    (method.upper(), path): set(operation["requestBody"]["content"])
     for path, item in make_app(Settings()).openapi()["paths"].items()
     for method, operation in item.items()
     if "requestBody" in operation
-]
+}
+"""The formats that each operation says it reads."""
+WRITES = [pytest.param(*operation, id=" ".join(operation)) for operation in BODIES]
+READ_YAML = [pytest.param(*operation, id=" ".join(operation)) for operation, media in BODIES.items() if YAML in media]
+YAML_BODIES: dict[str, bytes] = {
+    "a lone surrogate": b'{"name": "\\ud800", "tasks": []}',
+    "an escaped lone surrogate": b'name: "\\ud800"',
+    "a nul character": b'name: "a\\0b"\ntasks: [{id: a, type: transform}]',
+    "beyond 64 bits": b"name: 18446744073709551615",
+    "not a number": b"name: .nan",
+    "a tag": b"name: !!python/object/apply:os.system [id]",
+    "a bomb": b"a: &a [x, x]\n" + b"".join(b"%c: &%c [*%c, *%c]\n" % (c, c, c - 1, c - 1) for c in range(98, 122)),
+    "deeply nested": b"[" * 100_000,
+    "nested by indentation": b"- " * 5000,
+    "no text": b"\xff\xfe",
+    "two documents": b"name: a\n---\nname: b",
+}
+
 IDS = {"agent_id": "agt", "session_id": "ses", "run_id": "run", "key_id": "key", "organization_id": "org"}
 
 UNREADABLE: dict[str, tuple[bytes, int]] = {
@@ -79,8 +97,25 @@ async def test_a_body_of_wrong_types_is_refused_with_what_is_wrong(client: Clien
 
 
 @pytest.mark.parametrize(("method", "path"), WRITES)
-async def test_a_body_of_another_format_is_415(client: Client, method: str, path: str) -> None:
+async def test_a_body_of_a_format_that_the_document_does_not_name_is_415(
+    client: Client, method: str, path: str
+) -> None:
     where = await _path(client, path)
-    for media in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "application/yaml"):
+    for media in {"text/plain", "application/x-www-form-urlencoded", "multipart/form-data", YAML} - BODIES[
+        method, path
+    ]:
         answer = await client.request(method, where, content=b"name=x", headers={"content-type": media})
         assert answer.status_code == 415, answer.text
+
+
+@pytest.mark.parametrize(("method", "path"), READ_YAML)
+async def test_what_yaml_says_is_held_to_the_same_as_json(client: Client, method: str, path: str) -> None:
+    where = await _path(client, path)
+    for name, body in YAML_BODIES.items():
+        answer = await client.request(method, where, content=body, headers={"content-type": YAML})
+        assert answer.status_code in (400, 404, 422), (name, answer.status_code, answer.text[:500])
+    assert (await client.get("/ready")).status_code == 200
+
+
+def test_some_operations_read_yaml() -> None:
+    assert READ_YAML
