@@ -99,7 +99,7 @@ class Maker:
         return f"{{{{ ({a} * {self.random.randint(1, 50)} + {b} + {self.random.randint(0, 99)}) % {MODULUS} }}}}"
 
     def request(self, known: list[str], **query: str) -> Definition:
-        delay = f"{self.random.uniform(0.0, 0.6):.3f}"
+        delay = f"{self.random.choice([0.0, 0.2, 0.8]):.3f}"
         query = {"v": self.mixed(known), "delay": delay, **query}
         return {"url": self.url, "method": "POST", "query": query}
 

@@ -9,7 +9,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -151,18 +151,27 @@ class World:
         return found
 
     async def busy(self) -> None:
-        """Wait until somebody works on what was started: new workers take a moment."""
+        """Wait until an effect is being asked for, so that something is in flight; new workers take a moment."""
+        asked = await self._asked()
         await self._until(
-            "select exists (select from runs where status = 'running')"
-            " or not exists (select from runs where status = 'pending') as done"
+            "select not exists (select from runs where status in ('pending', 'running')) as done",
+            lambda: self._asked_more_than(asked),
         )
+
+    async def _asked(self) -> int:
+        return (await self.egress.request("GET", f"http://{self.effects.host}/counts")).json()["requests"]
+
+    async def _asked_more_than(self, before: int) -> bool:
+        return await self._asked() > before
 
     async def ended(self) -> None:
         """Wait until no run is left."""
         await self._until("select not exists (select from runs where status not in ('completed', 'failed')) as done")
 
-    async def _until(self, sql: str) -> None:
-        while not (await self.rows(sql))[0]["done"]:  # noqa: ASYNC110 - the rows are the event
+    async def _until(self, sql: str, other: Callable[[], Awaitable[bool]] | None = None) -> None:
+        while not (await self.rows(sql))[0]["done"]:
+            if other is not None and await other():
+                return
             await asyncio.sleep(0.05)
 
     async def check(self) -> None:
@@ -201,7 +210,7 @@ async def test_nothing_is_lost_and_nothing_that_is_journaled_is_done_again(
         for number, disturbance in enumerate(world.disturbances(), 1):
             await asyncio.gather(*(world.start() for _ in range(RUNS)))
             await world.busy()
-            await asyncio.sleep(world.random.uniform(0.0, 0.8))
+            await asyncio.sleep(world.random.uniform(0.0, 0.3))
             await world.note()
             await getattr(world, disturbance)()
             if KILLS > 6:
