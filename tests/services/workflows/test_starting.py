@@ -195,12 +195,13 @@ async def test_an_agent_that_is_defined_in_the_workflow_brings_its_own_agents(cl
     helper = await client.create_agent("helper", model="double:echo")
     await client.post(f"/api/v1/agents/{helper['id']}:deploy")
     agent = {"name": "boss", "model": "double:echo", "tools": [{"use": "agent", "config": {"agent": "helper"}}]}
-    message = json.dumps({"call": [{"name": "helper", "arguments": {"message": "how are you?"}}], "say": "asked"})
+    message = json.dumps({"call": [{"name": "ask_helper", "arguments": {"message": "how are you?"}}], "say": "asked"})
     task = {"id": "lead", "type": "agent", "config": {"agent": agent, "message": "{{ input }}"}}
     run = await execute(client, workflow(task), message)
     assert run["status"] == "completed", run
     found = (await client.get(f"/api/v1/runs/{run['id']}/steps")).json()["data"]
-    assert any("how are you?" in str(step["output"]) for step in found if step["kind"] == "tool"), found
+    asked = [(s["name"], s["is_error"], s["output"]) for s in found if s["kind"] == "tool"]
+    assert asked == [("ask_helper", False, "You said: how are you?")]
 
 
 async def test_what_is_deployed_later_does_not_change_a_run_in_flight(client: Client) -> None:
