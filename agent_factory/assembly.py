@@ -32,6 +32,7 @@ from agent_factory.runtime.payloads import StoredPayloads
 from agent_factory.runtime.platform import Platform
 from agent_factory.runtime.queue.queue import Queue
 from agent_factory.runtime.queue.worker import Worker
+from agent_factory.runtime.sandbox.sandbox import Sandbox
 from agent_factory.runtime.scheduler.scheduler import Scheduler
 from agent_factory.security.egress import Egress
 from agent_factory.services.agents.room import room as agents
@@ -143,12 +144,14 @@ async def open_platform(settings: Settings) -> AsyncGenerator[Platform, None]:
             if room.subscribe is not None:
                 room.subscribe(platform)
         if settings.queue.worker:
-            worker = Worker(queue, database, resources, settings.queue, leaves=LEAVES, store=store)
+            sandbox = Sandbox(settings.sandbox)
+            stack.push_async_callback(sandbox.close)
+            worker = Worker(queue, database, resources, settings.queue, leaves=LEAVES, store=store, sandbox=sandbox)
             stack.push_async_callback(worker.close, settings.queue.grace)
             stack.push_async_callback(_stop, asyncio.create_task(worker.run_forever(), name="worker"))
-            if settings.scheduler.enabled:
-                scheduler = Scheduler(database, partial(fire, platform), settings.scheduler)
-                stack.push_async_callback(_stop, asyncio.create_task(scheduler.run_forever(), name="scheduler"))
+        if settings.scheduler.enabled:
+            scheduler = Scheduler(database, partial(fire, platform), settings.scheduler)
+            stack.push_async_callback(_stop, asyncio.create_task(scheduler.run_forever(), name="scheduler"))
         yield platform
 
 

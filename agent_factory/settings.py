@@ -23,6 +23,7 @@ from agent_factory.kit.errors import Invalid
 from agent_factory.monitoring.settings import LoggingSettings
 from agent_factory.runtime.models import ModelsSettings
 from agent_factory.runtime.queue.settings import QueueSettings
+from agent_factory.runtime.sandbox.settings import SandboxSettings
 from agent_factory.runtime.scheduler.settings import SchedulerSettings
 from agent_factory.runtime.settings import EngineSettings, ToolsSettings
 from agent_factory.security.egress import EgressSettings
@@ -67,6 +68,7 @@ class Settings(BaseSettings):
     queue: QueueSettings = QueueSettings()
     scheduler: SchedulerSettings = SchedulerSettings()
     tools: ToolsSettings = ToolsSettings()
+    sandbox: SandboxSettings = SandboxSettings()
     storage: StorageSettings = StorageSettings()
 
     @classmethod

@@ -35,7 +35,7 @@ class FieldError(msgspec.Struct, frozen=True):
     detail: str
 
 
-class Problem(Exception):  # noqa: N818 - the public word for it, as in RFC 9457
+class Problem(Exception):
     """An error that we mean; subclasses fix `kind`, `code` and `title`.
 
     `detail` is one sentence that tells the reader what to do next. It never
