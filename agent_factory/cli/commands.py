@@ -1,6 +1,9 @@
 """The group of all commands: what they raise becomes one clear line."""
 
+import os
+import sys
 import traceback
+from contextlib import suppress
 from typing import Any
 
 import typer
@@ -12,6 +15,15 @@ from agent_factory.kit.errors import Problem
 
 class Commands(TyperGroup):
     """A group whose commands may raise `Problem`."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - click's own signature
+        """Run a command as a process, to its exit code."""
+        try:
+            return super().main(*args, **kwargs)
+        except SystemExit as leaving:
+            if _SNIPPETS in sys.modules:
+                _leave(leaving.code)
+            raise
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - click's own signature
         """Run the chosen command and turn what it raises into one line and an exit code."""
@@ -30,3 +42,15 @@ class Commands(TyperGroup):
                 raise
             typer.echo(f"error: {type(error).__name__}: {error}. Run it with --debug to see where.", err=True)
             raise typer.Exit(ERROR) from error
+
+
+_SNIPPETS = "pydantic_monty"
+"""Its threads may still touch Python when that comes down, which then aborts (PyO3/pyo3-async-runtimes#40)."""
+
+
+def _leave(code: object) -> None:
+    """End the process without taking Python down, after everything is written."""
+    with suppress(OSError):  # nobody may read any more
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code if isinstance(code, int) else int(code is not None))
