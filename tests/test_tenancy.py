@@ -55,6 +55,19 @@ WRITES = [o for o in OPERATIONS if o[0] in ("POST", "PUT", "PATCH") and "request
 """Writes of our own; under /v1 a field of OpenAI's that we do not know is not always a fault."""
 
 
+FIELDS = ("org_id", "organization_id", "owner_id", "id", "is_public", "created_at", "role")
+"""What a body could try to say, and may not."""
+
+
+def _smuggled() -> list[Any]:
+    return [
+        pytest.param(field, *operation, id=f"{field}-{operation[0]} {operation[1]}")
+        for operation in WRITES
+        for field in FIELDS
+        if field != "id" or operation[1] not in HAVE_IDS
+    ]
+
+
 def _named(operations: list[Operation]) -> list[Any]:
     return [pytest.param(*o, id=f"{o[0]} {o[1]}") for o in operations]
 
@@ -263,8 +276,7 @@ async def test_without_credentials_no_tool_is_served(anyone: Client, method: str
     assert (await anyone.request(method, path)).status_code == 401
 
 
-@pytest.mark.parametrize(("method", "path", "operation"), _named(WRITES))
-@pytest.mark.parametrize("field", ["org_id", "organization_id", "owner_id", "id", "is_public", "created_at", "role"])
+@pytest.mark.parametrize(("field", "method", "path", "operation"), _smuggled())
 async def test_a_body_cannot_smuggle_in_what_is_not_the_callers_to_say(
     app: FastAPI,
     database: Database,
@@ -275,8 +287,6 @@ async def test_a_body_cannot_smuggle_in_what_is_not_the_callers_to_say(
     operation: dict[str, Any],
 ) -> None:
     """Abuse 39: an unknown field is refused by name, and nothing happens."""
-    if field == "id" and path in HAVE_IDS:
-        pytest.skip("a workflow's definition has an id of its author's own, which names nothing here")
     filled = _whole(path).replace("{tool_id}", "calculator")
     for name in set(re.findall(r"\{(\w+)\}", filled)):
         filled = filled.replace(f"{{{name}}}", await MAKERS[name](client))
@@ -285,6 +295,21 @@ async def test_a_body_cannot_smuggle_in_what_is_not_the_callers_to_say(
     assert answer.status_code == 422, answer.text
     assert f"/{field}" in {e["pointer"] for e in answer.json()["errors"]}
     assert await _rows(database, client.actor) == before
+
+
+async def test_an_id_in_a_workflows_definition_names_no_row(
+    database: Database, client: Client, stranger: Client
+) -> None:
+    """Abuse 40: the one body that has an `id`, the author's own (S99), touches nothing that exists."""
+    taken, theirs = await _workflow(client), await _workflow(stranger)
+    mine = (await client.get(f"/api/v1/workflows/{taken}")).json()
+    before = await _rows(database, stranger.actor)
+    for number, given in enumerate((taken, theirs)):
+        made = await client.post("/api/v1/workflows", json={"id": given, "name": f"copy-{number}", "tasks": [GREETING]})
+        assert made.status_code == 201, made.text
+        assert made.json()["id"] not in (taken, theirs)
+    assert (await client.get(f"/api/v1/workflows/{taken}")).json() == mine
+    assert await _rows(database, stranger.actor) == before
 
 
 async def test_an_object_of_another_organisation_in_a_body_is_not_found(client: Client, stranger: Client) -> None:
