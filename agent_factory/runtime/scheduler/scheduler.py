@@ -21,6 +21,9 @@ from agent_factory.runtime.scheduler.zoned import read_schedule
 
 log = structlog.stdlib.get_logger(__name__)
 
+_TICKS_AT_ONCE = 10
+"""Ticks of one trigger that are fired before it is moved on: who is killed leaves no more to be looked at again."""
+
 
 class Tick(msgspec.Struct, frozen=True):
     """A moment at which a schedule fires; `run_id` is the same whoever fires it."""
@@ -90,7 +93,9 @@ class Scheduler:
                 return False
             fired = await asyncio.gather(*(self._serve(row, moment) for row in rows))
             await self._record(connection, fired, moment)
-        return len(rows) == self._settings.at_once and any(each.moved for each in fired)
+        moved = [each for each in fired if each.moved]
+        left = any(each.next_at is not None and each.next_at <= moment for each in moved)
+        return left or (len(rows) == self._settings.at_once and bool(moved))
 
     async def _serve(self, row: Row, moment: datetime) -> _Fired:
         """Fire what is due of one trigger; nothing is raised."""
@@ -105,8 +110,10 @@ class Scheduler:
         except (Invalid, LookupError, ValueError):
             log.exception("a schedule cannot be read; it fires no more until it is changed", trigger_id=str(row["id"]))
             return fired
+        if len(ticks) > _TICKS_AT_ONCE:
+            following = ticks[_TICKS_AT_ONCE]
         fired.next_at = following and following + later
-        for at in ticks:
+        for at in ticks[:_TICKS_AT_ONCE]:
             tick = Tick(
                 trigger_id=row["id"],
                 organization_id=row["organization_id"],

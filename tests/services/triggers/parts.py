@@ -1,10 +1,12 @@
 """What tests of triggers are made of: workflows, triggers, and signed requests."""
 
+import asyncio
 import base64
 import hashlib
 import hmac
 import time
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
 from agent_factory.kit.ids import uuid7
 from tests.services.workflows.parts import pure
@@ -13,6 +15,15 @@ from tests.serving import Client
 ECHO: dict[str, Any] = {"name": "echo", "tasks": [pure("echo", "{{ input }}")]}
 
 TRIGGERS = "/api/v1/triggers"
+
+T = TypeVar("T")
+
+
+async def eventually(ask: Callable[[], Awaitable[T]]) -> T:
+    """Ask until there is something, and give it."""
+    while not (found := await ask()):  # noqa: ASYNC110 - nobody calls back
+        await asyncio.sleep(0.02)
+    return found
 
 
 def a_path() -> str:

@@ -280,7 +280,7 @@ async def test_githubs_signature_is_checked_and_its_redelivery_starts_nothing(
     assert given["headers"]["x-github-event"] == "push"
     assert "x-hub-signature-256" not in given["headers"]
     for bad in ("", "sha256=", "sha1=" + good["X-Hub-Signature-256"][7:], "sha256=" + "0" * 64, "sha256=ü"):
-        headers = [(k, v.encode("utf-8")) for k, v in (JSON | good | {"X-Hub-Signature-256": bad}).items()]
+        headers = {k.encode(): v.encode() for k, v in (JSON | good | {"X-Hub-Signature-256": bad}).items()}
         assert (await anyone.post(made["path"], content=body, headers=headers)).status_code == 401, bad
 
 
