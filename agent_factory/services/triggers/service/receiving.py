@@ -12,6 +12,9 @@ from agent_factory.kit.clock import now
 from agent_factory.kit.errors import NotFound
 from agent_factory.kit.ids import uuid7
 from agent_factory.runtime.platform import Platform
+from agent_factory.security.auth import Actor
+from agent_factory.services.runs import service as runs
+from agent_factory.services.runs.errors import ValueGone, ValueTooLarge
 from agent_factory.services.triggers import queries
 from agent_factory.services.triggers.errors import SignatureInvalid, WebhookMethod, WebhookNotFound, WebhookTooLarge
 from agent_factory.services.triggers.queries import Found
@@ -22,6 +25,7 @@ from agent_factory.services.workflows import service as workflows
 
 _ACCEPTED = 202
 _LONGEST_WAIT = 60.0
+_NOBODY = UUID(int=0)
 
 
 class Received(msgspec.Struct, frozen=True):
@@ -108,4 +112,13 @@ async def _state(platform: Platform, found: Found, run_id: UUID, seconds: float,
     run = await platform.queue.settled(found.organization_id, run_id, seconds)
     if not result:
         return Received(run_id, run.status, run.ended)
-    return Received(run_id, run.status, run.ended, run.result(), run.problem())
+    if run.status != "completed":
+        return Received(run_id, run.status, run.ended, error=run.problem())
+    try:
+        output = await runs.read_output(
+            platform, Actor(found.organization_id, found.created_by or _NOBODY, "system"), run_id
+        )
+    except (ValueGone, ValueTooLarge) as problem:
+        # The run has done its work, so nobody should be led to send the request again.
+        return Received(run_id, run.status, run.ended, error=problem.as_dict())
+    return Received(run_id, run.status, run.ended, output)
