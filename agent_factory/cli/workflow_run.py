@@ -88,7 +88,7 @@ async def _run(
     from agent_factory.cli.flow_screen import FlowScreen
     from agent_factory.local import open_resources
     from agent_factory.local.workflows import run_workflow
-    from agent_factory.runtime.sandbox import Sandbox, SandboxSettings
+    from agent_factory.runtime.sandbox import Sandbox
 
     chosen = settings()
     screen = FlowScreen()
@@ -98,7 +98,7 @@ async def _run(
         _check_input(bundle, document)
         if not quiet:
             await _notice(bundle, resources, screen)
-        sandbox = Sandbox(SandboxSettings())
+        sandbox = Sandbox(chosen.sandbox)
         try:
             result = await run_workflow(
                 bundle.flow,

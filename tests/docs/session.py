@@ -14,7 +14,7 @@ _END = "__the_command_has_ended__"
 _START = "./dev up"
 
 _VARYING = (
-    (re.compile(r"\b(agt|ses|run|key|usr|org)_(?:[0-9a-z]{26}|…)"), r"\1_…"),
+    (re.compile(r"\b(agt|ses|run|key|usr|org|wf|apr|trg)_(?:[0-9a-z]{26}|…)"), r"\1_…"),
     (re.compile(r"\baf_(?:[0-9a-z]{12}_[\w-]{43}|…)"), "af_…"),
     (re.compile(r"✓ python +3\.\d+\.\d+"), "✓ python …"),
     (re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z"), "…"),
