@@ -143,20 +143,27 @@ class Bubblewrap:
     async def _sandbox(self, job: Job, group: Group | None) -> AsyncGenerator[asyncio.subprocess.Process, None]:
         """Build a sandbox and let it go once it is in its group; it is gone at the end, whatever happens."""
         with _Ends() as ends:
-            process = await self._start(job, ends)
-            ends.hold_on(process.pid)
+            # bubblewrap, killed while it builds, leaves a first process that waits for ever
+            building = asyncio.create_task(self._build(job, ends))
             try:
-                first = await _first_process(process, ends.told)
-                ends.hold_on(first)
-                if group is not None:
-                    group.add(first)
+                process, first = await asyncio.shield(building)
+                _admit(group, first)
                 with suppress(BrokenPipeError):
                     os.write(ends.hold, b"1")
                 yield process
-            except OSError as error:
-                raise SandboxFailed("The sandbox could not be put into its control group; try again.") from error
             finally:
-                await asyncio.shield(_end(process, ends))
+                await asyncio.shield(_end(building, ends))
+
+    async def _build(self, job: Job, ends: "_Ends") -> tuple[asyncio.subprocess.Process, int]:
+        process = await self._start(job, ends)
+        try:
+            ends.hold_on(process.pid)
+            first = await _first_process(process, ends.told)
+            ends.hold_on(first)
+        except BaseException:
+            await _kill(process, ends)
+            raise
+        return process, first
 
     async def _start(self, job: Job, ends: "_Ends") -> asyncio.subprocess.Process:
         _fill(ends.rules, seccomp.bpf())
@@ -228,7 +235,8 @@ class _Ends:
     @property
     def given(self) -> tuple[int, ...]:
         """What the sandbox gets."""
-        return (self.info, self.held, self.rules, self.arguments) if self._given else ()
+        # also the end that only this process reads: without a reader, bubblewrap would die where it builds
+        return (self.info, self.told, self.held, self.rules, self.arguments) if self._given else ()
 
     def hold_on(self, pid: int) -> None:
         """Keep a process to be ended."""
@@ -238,7 +246,8 @@ class _Ends:
     def give(self) -> None:
         """Close what the sandbox now has."""
         for descriptor in self.given:
-            os.close(descriptor)
+            if descriptor != self.told:
+                os.close(descriptor)
         self._given = False
 
     def __enter__(self) -> Self:
@@ -296,7 +305,22 @@ def _broken(words: bytes) -> SandboxFailed:
     )
 
 
-async def _end(process: asyncio.subprocess.Process, ends: _Ends) -> None:
+def _admit(group: Group | None, first: int) -> None:
+    try:
+        if group is not None:
+            group.add(first)
+    except OSError as error:
+        raise SandboxFailed("The sandbox could not be put into its control group; try again.") from error
+
+
+async def _end(building: asyncio.Task[tuple[asyncio.subprocess.Process, int]], ends: _Ends) -> None:
+    """End a sandbox as soon as it is built."""
+    with suppress(Exception):  # what failed in building was told, and has ended
+        process, _ = await building
+        await _kill(process, ends)
+
+
+async def _kill(process: asyncio.subprocess.Process, ends: _Ends) -> None:
     """End a sandbox and bubblewrap with it."""
     for descriptor in ends.processes:
         # not `process.kill`, which may bury the process before asyncio sees it dead

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import AsyncGenerator, Generator
 from pathlib import Path
@@ -71,11 +72,11 @@ async def snippet() -> AsyncGenerator[Snippet, None]:
 
 
 @pytest.fixture(scope="session")
-def podman_socket(tmp_path_factory: pytest.TempPathFactory) -> Generator[Path, None, None]:
+def podman_socket() -> Generator[Path, None, None]:
     """The socket of a real podman with one image: this machine's Python and nothing else."""
     if reason := no_podman():
         pytest.skip(reason)
-    folder = tmp_path_factory.mktemp("podman")
+    folder = Path(tempfile.mkdtemp(prefix="af-podman-"))  # podman refuses paths as long as pytest's
     command = [
         "podman",
         "--root",
@@ -140,7 +141,11 @@ def cluster(cluster_url: str, tmp_path: Path) -> Kubernetes:
     return Kubernetes(SandboxSettings(kubernetes=KubernetesSettings(url=cluster_url, namespace=namespace, token=token)))
 
 
-@pytest.fixture(params=["snippet", "sandbox", "container", "kubernetes"])
+CONTAINER = pytest.param("container", marks=pytest.mark.xdist_group("podman"))
+"""All tests with containers share a process, for two podmans share their locks."""
+
+
+@pytest.fixture(params=["snippet", "sandbox", CONTAINER, "kubernetes"])
 def tier(request: pytest.FixtureRequest) -> Runner:
     """Each of the four tiers."""
     if request.param == "sandbox":

@@ -19,6 +19,8 @@ from tests.runtime.sandbox.image import IMAGE
 from tests.runtime.sandbox.test_escapes import PREFIX, REFUSED
 from tests.runtime.sandbox.waiting import until
 
+pytestmark = pytest.mark.xdist_group("podman")
+
 
 async def listed(socket: Path) -> list[dict[str, Any]]:
     reply = await request(Server("docker", socket), "GET", "/containers/json", query={"all": "1"})

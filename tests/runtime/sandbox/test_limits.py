@@ -197,6 +197,51 @@ async def test_a_job_dies_with_a_server_that_is_killed(code: str) -> None:
     await until(lambda: not any(child.is_running() and child.status() != "zombie" for child in family))
 
 
+def orphans() -> list[psutil.Process]:
+    """Sandboxes that nobody started who still lives."""
+    found = psutil.process_iter(["name", "ppid", "status"])
+    return [p for p in found if (p.info["name"], p.info["ppid"]) == ("bwrap", 1) and p.info["status"] != "zombie"]
+
+
+_BUSY = """
+import asyncio
+from agent_factory.runtime.sandbox.bubblewrap import Bubblewrap
+from agent_factory.runtime.sandbox.job import Job
+from agent_factory.runtime.sandbox.settings import SandboxSettings
+
+async def main():
+    tier = Bubblewrap(SandboxSettings())
+    while True:
+        await asyncio.gather(*(tier.run(Job(code="pass")) for _ in range(8)))
+
+asyncio.run(main())
+"""
+
+
+async def test_sandboxes_that_are_being_built_die_with_a_server_that_is_killed() -> None:
+    for processes in range(1, 13):
+        server = subprocess.Popen([sys.executable, "-c", _BUSY], cwd=ROOT)  # noqa: ASYNC220 - it is not waited for
+        try:
+            family = psutil.Process(server.pid)
+            await until(lambda: len(family.children(recursive=True)) >= processes)  # noqa: B023 - asked in this round
+        finally:
+            server.kill()
+            server.wait()
+    await until(lambda: not orphans())
+
+
+async def test_a_job_that_is_cancelled_while_its_sandbox_is_built_leaves_nothing(bubblewrap: Bubblewrap) -> None:
+    for steps in range(0, 60, 3):
+        task = asyncio.create_task(bubblewrap.run(Job(code="import time\ntime.sleep(1000)", limits=QUICK)))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert groups_of(os.getpid()) == []
+    await until(lambda: not orphans())
+
+
 async def test_empty_groups_of_dead_servers_are_swept_away() -> None:
     server = serving("import time\ntime.sleep(1000)")
     try:

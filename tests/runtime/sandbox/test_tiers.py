@@ -8,7 +8,7 @@ import pytest
 from agent_factory.core.task import CodeLimits
 from agent_factory.runtime.sandbox.errors import CodeFailed, CodeOutOfMemory, CodeTimeout, CodeTooMuchOutput
 from agent_factory.runtime.sandbox.job import Job, Runner
-from tests.runtime.sandbox.conftest import QUICK
+from tests.runtime.sandbox.conftest import CONTAINER, QUICK
 
 
 def written(code: str) -> str:
@@ -119,7 +119,7 @@ async def test_a_result_that_is_too_large_is_refused(tier: Runner) -> None:
         await tier.run(Job(code="result = 'x' * 200000", limits=QUICK))
 
 
-@pytest.mark.parametrize("tier", ["snippet", "sandbox", "container"], indirect=True)
+@pytest.mark.parametrize("tier", ["snippet", "sandbox", CONTAINER], indirect=True)
 async def test_a_memory_hog_is_ended(tier: Runner) -> None:
     """A stand-in for a cluster bounds no memory; how a real one reports it has a test of its own."""
     with pytest.raises(CodeOutOfMemory):
