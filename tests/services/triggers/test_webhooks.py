@@ -155,6 +155,8 @@ async def test_a_repeated_request_has_the_run_of_the_first(
     )
     assert {a.status_code for a in answers} == {202}, [a.text for a in answers]
     assert len({a.json()["run_id"] for a in answers}) == 1
+    waited = await anyone.post(made["path"], json={"n": 1}, headers={header: "key-1"}, params={"wait": 30})
+    assert (waited.status_code, waited.json()["run_id"]) == (200, answers[0].json()["run_id"])
     other = await anyone.post(made["path"], json={"n": 1}, headers={header: "key-2"})
     assert other.json()["run_id"] != answers[0].json()["run_id"]
     assert len(await runs_of(client, "webhook")) == 2

@@ -1,5 +1,6 @@
 """What a webhook's request becomes: the input of a run, and the key by which a repetition is known."""
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
@@ -65,10 +66,19 @@ def document(call: Call, config: WebhookConfig, body: Any) -> Any:  # noqa: ANN4
     request: dict[str, Any] = {
         "body": body,
         "headers": {name: value[:_LONGEST_HEADER] for name, value in call.headers.items() if name in wanted},
-        "query": {name: value for name, value in fields(call.query.encode("latin-1")).items() if name != "wait"},
+        "query": _query(call),
         "method": call.method,
     }
     return {**cast("dict[str, Any]", body), **request} if isinstance(body, dict) else request
+
+
+def content_of(call: Call) -> bytes:
+    """Name what a request says: the same for its repetitions, however long they wait for the answer."""
+    return hashlib.sha256(msgspec.json.encode((call.method, _query(call))) + call.body).digest()
+
+
+def _query(call: Call) -> dict[str, str | list[str]]:
+    return {name: value for name, value in fields(call.query.encode("latin-1")).items() if name != "wait"}
 
 
 def read_body(call: Call) -> Any:  # noqa: ANN401 - any JSON value

@@ -1,6 +1,5 @@
 """Requests that reach a webhook: checked, and made runs (S90, S100)."""
 
-import hashlib
 from typing import Any
 from uuid import UUID
 
@@ -19,7 +18,7 @@ from agent_factory.services.triggers import queries
 from agent_factory.services.triggers.errors import SignatureInvalid, WebhookMethod, WebhookNotFound, WebhookTooLarge
 from agent_factory.services.triggers.queries import Found
 from agent_factory.services.triggers.rules.configs import WebhookConfig
-from agent_factory.services.triggers.rules.requests import Call, document, key_of, read_body
+from agent_factory.services.triggers.rules.requests import Call, content_of, document, key_of, read_body
 from agent_factory.services.triggers.rules.signatures import verify
 from agent_factory.services.workflows import service as workflows
 
@@ -89,7 +88,7 @@ async def _run_id(platform: Platform, found: Found, config: WebhookConfig, call:
     if key is None:
         return run_id, False
     name = store.RequestKey(found.organization_id, key, f"webhook {found.id}")
-    content = hashlib.sha256(f"{call.method} {call.query}\n".encode() + call.body).digest()
+    content = content_of(call)
     async with platform.database.write(found.organization_id) as session:
         if await store.claim(session, name, content):
             await store.settle(session, name, _ACCEPTED, run_id.bytes, {})
