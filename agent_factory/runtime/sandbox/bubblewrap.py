@@ -20,6 +20,7 @@ from agent_factory.runtime.sandbox.cgroups import Group, Groups, find_groups
 from agent_factory.runtime.sandbox.errors import SandboxFailed, TierUnavailable
 from agent_factory.runtime.sandbox.frames import MEGABYTE, Answer, Question
 from agent_factory.runtime.sandbox.job import Done, Job, TierStatus
+from agent_factory.runtime.sandbox.owner import MARK, Owner, end_orphans
 from agent_factory.runtime.sandbox.rootfs import base_python, files, runs
 from agent_factory.runtime.sandbox.settings import SandboxSettings
 from agent_factory.runtime.sandbox.streams import Pipes, converse, discard
@@ -54,6 +55,7 @@ class Bubblewrap:
         self._root = os.geteuid() == 0 and not before
         self._python = (python or base_python()).resolve()
         self._runs = runs(self._python)
+        self._owner = Owner.current()
         self._groups: Groups | None = None
         self._status: TierStatus | None = None
         self._looking = asyncio.Lock()
@@ -84,6 +86,7 @@ class Bubblewrap:
             return TierStatus("sandbox", available=False, hint=missing)
         try:
             seccomp.bpf()
+            await asyncio.to_thread(end_orphans, self._owner)
             self._groups = await asyncio.to_thread(find_groups, self._settings.cgroup)
             await self._run(Job(code="pass"))
         except seccomp.MachineUnknown as machine:
@@ -174,7 +177,7 @@ class Bubblewrap:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
-                env={"PATH": os.defpath},
+                env={"PATH": os.defpath, MARK: str(self._owner)},
                 pass_fds=ends.given,
             )
         except OSError as error:

@@ -1,11 +1,17 @@
 """Which process something was started by, so that what it left behind can be told from what it still needs."""
 
 import os
+import signal
 from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
 import msgspec
+
+MARK = "AGENT_FACTORY_OWNER"
+"""The variable by which the processes around a sandbox are known."""
+
+_MARKED = f"{MARK}=".encode()
 
 
 class Owner(msgspec.Struct, frozen=True):
@@ -29,6 +35,24 @@ class Owner(msgspec.Struct, frozen=True):
         place, _, rest = other.rpartition(".")[0].rpartition(".")
         pid, start = rest, other.rpartition(".")[2]
         return place == self.place and pid.isdigit() and str(started(int(pid))) != start
+
+
+def end_orphans(me: Owner) -> None:
+    """End the processes that carry the `MARK` of an owner who has died.
+
+    The kernel ends sandboxes with their server; but bubblewrap, when it dies at
+    one certain moment of building one, leaves a process that waits for ever.
+    """
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            descriptor = os.pidfd_open(int(folder.name))
+            try:
+                variables = (folder / "environ").read_bytes().split(b"\0")
+                owners = [v.decode("ascii", "replace").partition("=")[2] for v in variables if v.startswith(_MARKED)]
+                if owners and me.died(owners[0]):
+                    signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+            finally:
+                os.close(descriptor)
 
 
 def started(pid: int) -> int:

@@ -13,6 +13,7 @@ import pytest
 from agent_factory.runtime.sandbox.bubblewrap import Bubblewrap
 from agent_factory.runtime.sandbox.errors import CodeFailed, CodeOutOfMemory, CodeTimeout
 from agent_factory.runtime.sandbox.job import Job
+from agent_factory.runtime.sandbox.owner import MARK, Owner, end_orphans
 from agent_factory.runtime.sandbox.settings import SandboxSettings
 from tests.runtime.sandbox.conftest import QUICK, ROOT, no_bubblewrap
 from tests.runtime.sandbox.waiting import until
@@ -227,7 +228,12 @@ async def test_sandboxes_that_are_being_built_die_with_a_server_that_is_killed()
         finally:
             server.kill()
             server.wait()
-    await until(lambda: not orphans())
+
+    async def swept() -> bool:
+        await Bubblewrap(SandboxSettings()).status()
+        return not orphans()
+
+    await until(swept)
 
 
 async def test_a_job_that_is_cancelled_while_its_sandbox_is_built_leaves_nothing(bubblewrap: Bubblewrap) -> None:
@@ -240,6 +246,21 @@ async def test_a_job_that_is_cancelled_while_its_sandbox_is_built_leaves_nothing
             await task
     assert groups_of(os.getpid()) == []
     await until(lambda: not orphans())
+
+
+async def test_only_processes_of_dead_servers_count_as_orphans() -> None:
+    me = Owner.current()
+    values = {"mine": str(me), "dead": f"{me.place}.{me.pid}.{me.started + 1}", "foreign": "elsewhere.1.1", "odd": "x"}
+    marked = {n: subprocess.Popen(["/bin/sleep", "1000"], env={MARK: value}) for n, value in values.items()}  # noqa: ASYNC220 - ended below
+    try:
+        await until(lambda: all(psutil.Process(p.pid).name() == "sleep" for p in marked.values()))
+        end_orphans(me)
+        assert marked["dead"].wait(10) == -9
+        assert [name for name, process in marked.items() if process.poll() is None] == ["mine", "foreign", "odd"]
+    finally:
+        for process in marked.values():
+            process.kill()
+            process.wait()
 
 
 async def test_empty_groups_of_dead_servers_are_swept_away() -> None:
