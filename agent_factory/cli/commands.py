@@ -4,29 +4,42 @@ import os
 import sys
 import traceback
 from contextlib import suppress
-from typing import Any
+from typing import Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
-from agent_factory.cli.problems import ERROR, exit_code, lines
+from agent_factory.cli.problems import ERROR, INTERRUPTED, exit_code, lines
 from agent_factory.kit.errors import Problem
+
+_RAN_CODE = "agent_factory.ran_code"
+
+
+def runs_code(ctx: typer.Context) -> None:
+    """Note that this process may run users' code, and so has to be left without taking Python down.
+
+    The snippet interpreter's threads may still touch Python when that comes
+    down, which then aborts (PyO3/pyo3-async-runtimes#40).
+    """
+    ctx.meta[_RAN_CODE] = True
 
 
 class Commands(TyperGroup):
     """A group whose commands may raise `Problem`."""
 
-    def main(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - click's own signature
-        """Run a command as a process, to its exit code."""
-        try:
-            return super().main(*args, **kwargs)
-        except SystemExit as leaving:
-            if _SNIPPETS in sys.modules:
-                _leave(leaving.code)
-            raise
-
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - click's own signature
         """Run the chosen command and turn what it raises into one line and an exit code."""
+        try:
+            answer = self._invoke(ctx)
+        except (typer.Exit, KeyboardInterrupt) as leaving:
+            if ctx.meta.get(_RAN_CODE):
+                _leave(leaving.exit_code if isinstance(leaving, typer.Exit) else INTERRUPTED)
+            raise
+        if ctx.meta.get(_RAN_CODE):
+            _leave(0)
+        return answer
+
+    def _invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - click's own signature
         try:
             return super().invoke(ctx)
         except Problem as problem:
@@ -44,13 +57,9 @@ class Commands(TyperGroup):
             raise typer.Exit(ERROR) from error
 
 
-_SNIPPETS = "pydantic_monty"
-"""Its threads may still touch Python when that comes down, which then aborts (PyO3/pyo3-async-runtimes#40)."""
-
-
-def _leave(code: object) -> None:
-    """End the process without taking Python down, after everything is written."""
+def _leave(code: int) -> NoReturn:
+    """End the process at once, after everything is written."""
     with suppress(OSError):  # nobody may read any more
         sys.stdout.flush()
         sys.stderr.flush()
-    os._exit(code if isinstance(code, int) else int(code is not None))
+    os._exit(code)

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from agent_factory.cli import options
+from agent_factory.cli.commands import runs_code
 
 
 def worker(
@@ -36,6 +37,7 @@ def worker(
         queue = configured.queue.model_copy(update={"runs": concurrency, "tasks": concurrency})
         configured = configured.model_copy(update={"queue": queue})
     typer.echo(f"> working on runs, {configured.queue.runs} at once; Ctrl-C stops")
+    runs_code(ctx)
     asyncio.run(work(configured))
     typer.echo("> stopped")
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from agent_factory.cli import output
+from agent_factory.cli.commands import runs_code
 from agent_factory.cli.run import Form
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class Verdict(StrEnum):
 
 
 def run(
+    ctx: typer.Context,
     file: File,
     *,
     given: InputOption = None,
@@ -60,16 +62,17 @@ def run(
 
     bundle = workflow_files.read(file, workflow, more or ())
     document = workflow_files.read_input(given)
+    if workflow_files.has_code(bundle):
+        runs_code(ctx)
     asyncio.run(_run(bundle, document, decide=decide, form=form, workspace=workspace, quiet=quiet))
 
 
-def validate(ctx: typer.Context, file: File, workflow: NameOption = None, more: WithOption = None) -> None:
+def validate(file: File, workflow: NameOption = None, more: WithOption = None) -> None:
     """Check a workflow's file, here and without a server."""
     from agent_factory.cli import workflow_files
     from agent_factory.cli.configuration import settings
     from agent_factory.local import open_resources
 
-    del ctx
     bundle = workflow_files.read(file, workflow, more or ())
 
     async def look() -> None:
