@@ -1,5 +1,6 @@
 """What every test may ask for: the embedded PostgreSQL, a migrated database, and organisations in it."""
 
+import asyncio
 import tempfile
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -120,7 +121,16 @@ async def _made(server_url: str, source: str) -> AsyncGenerator[str, None]:
     try:
         yield _named(server_url, name)
     finally:
-        await _order(server_url, f"DROP DATABASE {name} WITH (FORCE)")
+        await _dropped(server_url, name)
+
+
+async def _dropped(server_url: str, name: str) -> None:
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                return await _order(server_url, f"DROP DATABASE {name} WITH (FORCE)")
+            except asyncpg.InsufficientPrivilegeError:
+                await asyncio.sleep(0.1)  # the server itself is cleaning up in it, and only a superuser may stop that
 
 
 async def _order(url: str, sql: str) -> None:

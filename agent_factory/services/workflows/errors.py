@@ -1,6 +1,7 @@
 """What can go wrong with workflows."""
 
 from agent_factory.kit.errors import Conflict, Invalid, NotFound
+from agent_factory.runtime.flow import outcome as flow
 
 
 class WorkflowNotFound(NotFound):
@@ -52,7 +53,7 @@ class NamesInvalid(Invalid):
     title = "The workflow names what cannot be used"
 
 
-class InputInvalid(Invalid):
+class InputInvalid(flow.InputInvalid):
     """A run's input that does not meet the workflow's `input` schema."""
 
     code = "input_invalid"
