@@ -18,12 +18,16 @@ from agent_factory.database.models import UserRow
 from agent_factory.database.session import Database
 from agent_factory.database.settings import DatabaseSettings
 from agent_factory.monitoring.settings import LoggingSettings
+from agent_factory.runtime.queue.settings import QueueSettings
+from agent_factory.runtime.scheduler.settings import SchedulerSettings
 from agent_factory.security.auth import Actor
 from agent_factory.services.auth import service as auth
 from agent_factory.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]
 _QUIET = LoggingSettings(level="warning", requests=False)
+_IDLE = QueueSettings(worker=False)
+_ASLEEP = SchedulerSettings(enabled=False)
 
 
 class Client(httpx2.AsyncClient):
@@ -51,8 +55,12 @@ async def opened(settings: Settings) -> AsyncGenerator[FastAPI, None]:
 
 
 def settings_for(database_url: str, **more: Any) -> Settings:
-    """Give the settings of a test's application."""
-    return Settings.model_validate({"database": DatabaseSettings(url=database_url), "logging": _QUIET, **more})
+    """Give the settings of a test's application, which works on workflows only where the test asks for it.
+
+    Applications of several tests share a database, and a worker works on whatever is in it.
+    """
+    usual = {"database": DatabaseSettings(url=database_url), "logging": _QUIET, "queue": _IDLE, "scheduler": _ASLEEP}
+    return Settings.model_validate({**usual, **more})
 
 
 def client_of(app: FastAPI, key: str = "") -> Client:

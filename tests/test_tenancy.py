@@ -5,7 +5,7 @@ tried from the day it exists; an object kind that no maker below knows fails.
 """
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -15,9 +15,10 @@ from sqlalchemy import text
 from agent_factory.assembly import ROOMS
 from agent_factory.database.session import Database
 from agent_factory.kit.ids import encode, uuid7
+from agent_factory.runtime.queue.settings import QueueSettings
 from agent_factory.security.auth import Actor
 from agent_factory.settings import Settings
-from tests.serving import Client, make_app
+from tests.serving import Client, make_app, opened, settings_for
 
 OPEN = {"/", "/docs", "/openapi.json", "/health", "/ready", "/metrics", "/webhook/{path}"}
 """What may be asked without credentials: what runs here, its reference, the probes of its operator, and
@@ -36,6 +37,14 @@ HAVE_IDS = {f"/api/v1/workflows{rest}" for rest in ("", ":validate", "/{workflow
 """Writes of a definition that has an `id` in the specification's own format (S99)."""
 
 Operation = tuple[str, str, dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+async def app(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[FastAPI, None]:
+    """Every room and a worker, for an approval is asked for by a run that is worked on."""
+    tools = {"workspace": tmp_path_factory.mktemp("files")}
+    async with opened(settings_for(database_url, tools=tools, queue=QueueSettings())) as running:
+        yield running
 
 
 def _operations() -> list[Operation]:

@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator
 import pytest
 from fastapi import FastAPI
 
+from agent_factory.runtime.scheduler.settings import SchedulerSettings
 from tests.services.triggers.parts import ECHO
 from tests.services.workflows.parts import QUICK, create
 from tests.serving import Client, opened, settings_for
@@ -14,7 +15,9 @@ from tests.serving import Client, opened, settings_for
 async def app(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[FastAPI, None]:
     """Every room, a worker and a scheduler in this process."""
     storage = {"url": f"file://{tmp_path_factory.mktemp('objects')}"}
-    async with opened(settings_for(database_url, queue=QUICK, storage=storage)) as running:
+    async with opened(
+        settings_for(database_url, queue=QUICK, scheduler=SchedulerSettings(), storage=storage)
+    ) as running:
         yield running
 
 
