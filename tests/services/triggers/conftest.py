@@ -11,7 +11,7 @@ from tests.services.workflows.parts import QUICK, create
 from tests.serving import Client, opened, settings_for
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 async def app(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[FastAPI, None]:
     """Every room, a worker and a scheduler in this process."""
     storage = {"url": f"file://{tmp_path_factory.mktemp('objects')}"}

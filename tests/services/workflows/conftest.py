@@ -12,7 +12,7 @@ from tests.services.workflows.parts import QUICK
 from tests.serving import opened, settings_for
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 async def app(
     database_url: str, model_server: ModelServer, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncGenerator[FastAPI, None]:
