@@ -62,6 +62,8 @@ async def server_root(
     environment = {
         "HOME": str(tmp_path_factory.mktemp("home")),
         "AF_DATABASE__URL": database_url,
+        "AF_QUEUE__WORKER": "false",
+        "AF_SCHEDULER__ENABLED": "false",
         "AF_MODELS__ENDPOINTS": json.dumps({"double": {"url": model_server.url}}),
         "AF_MODELS__OLLAMA_URL": "http://127.0.0.1:1",
         "AF_LOGGING__REQUESTS": "false",
