@@ -32,7 +32,7 @@ types:
 
 # who may import whom
 house:
-    lint-imports
+    lint-imports --no-cache
 
 # the schema up, down and up again, and nothing left to migrate
 migrations:

@@ -3,6 +3,8 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from agent_factory.kit.version import __version__
+
 if TYPE_CHECKING:
     from agent_factory.core.agent import Agent
     from agent_factory.core.blueprint import Blueprint
@@ -10,8 +12,19 @@ if TYPE_CHECKING:
     from agent_factory.core.workflow import Workflow
     from agent_factory.local import Result, run, run_sync, stream
 
-__version__ = "0.1.0"
-__all__ = ["Agent", "Blueprint", "Result", "Tool", "ToolContext", "Workflow", "run", "run_sync", "stream", "tool"]
+__all__ = [
+    "Agent",
+    "Blueprint",
+    "Result",
+    "Tool",
+    "ToolContext",
+    "Workflow",
+    "__version__",
+    "run",
+    "run_sync",
+    "stream",
+    "tool",
+]
 
 _HOMES = {
     "Agent": "core.agent",

@@ -10,7 +10,6 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from agent_factory import __version__
 from agent_factory.api.document import document
 from agent_factory.api.middleware import BodyGuard, Entrance
 from agent_factory.api.operations import operations
@@ -22,6 +21,7 @@ from agent_factory.database.migrations import migrate
 from agent_factory.database.session import Database
 from agent_factory.kit.catalog import Catalog
 from agent_factory.kit.errors import Invalid, Problem
+from agent_factory.kit.version import __version__
 from agent_factory.monitoring.metrics import Metrics
 from agent_factory.runtime.compile import Resources
 from agent_factory.runtime.doors import doors

@@ -38,7 +38,7 @@ app = typer.Typer(
 
 def _version(value: bool) -> None:
     if value:
-        from agent_factory import __version__
+        from agent_factory.kit.version import __version__
 
         typer.echo(f"agent-factory {__version__}")
         raise typer.Exit

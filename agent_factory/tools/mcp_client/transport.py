@@ -12,8 +12,8 @@ from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp.client.streamable_http import streamable_http_client
 from mcp_types import Implementation
 
-from agent_factory import __version__
 from agent_factory.kit.errors import Problem
+from agent_factory.kit.version import __version__
 from agent_factory.security.egress import Egress, StreamAnswer
 
 _LISTENING_SECONDS = 3_600.0

@@ -1,0 +1,3 @@
+"""The version of the product, the same as in `pyproject.toml` (a test compares them)."""
+
+__version__ = "0.1.0"
