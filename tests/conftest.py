@@ -88,10 +88,12 @@ def new_actor(database: Database) -> Callable[[], Awaitable[Actor]]:
                     organization_id=organization_id,
                     email=f"{user_id}@example.com",
                     name="Owner",
-                    role="owner",
+                    role="organization_owner",
                 )
             )
-        return Actor(organization_id, user_id, "owner")
+        return Actor(
+            organization_id=organization_id, user_id=user_id, role="organization_owner", rights=frozenset({"*"})
+        )
 
     return make
 

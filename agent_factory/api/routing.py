@@ -10,6 +10,7 @@ from fastapi.routing import APIRoute
 from starlette.routing import Match
 from starlette.types import Scope
 
+from agent_factory.api.access import admit, need_of
 from agent_factory.api.dependencies import authenticate, writer
 from agent_factory.api.idempotency import Claim, Replayed
 from agent_factory.api.problems import UnsupportedMedia
@@ -31,7 +32,29 @@ SHOWN_ONCE = "x-shown-once"
 """Marks an operation, in its `openapi_extra`, whose answer holds a secret and is kept nowhere."""
 
 
-class Route(APIRoute):
+class Guarded(APIRoute):
+    """A route that lets in whom its endpoint's mark lets in, and says so in the document."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Put the one decision before everything that the route does."""
+        need = need_of(self.endpoint)
+        handler = self.handler()
+        if need.permission is None:
+            return handler
+        self.openapi_extra = {**(self.openapi_extra or {}), "x-permission": need.permission}
+
+        async def guarded(request: Request) -> Response:
+            await admit(request, need)
+            return await handler(request)
+
+        return guarded
+
+    def handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Give what serves a request that was let in."""
+        return super().get_route_handler()
+
+
+class Route(Guarded):
     """A route whose POST honours Idempotency-Key."""
 
     @cached_property
@@ -44,9 +67,9 @@ class Route(APIRoute):
             return Match.NONE, {}
         return super().matches(scope)
 
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+    def handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Wrap the handler, where a request can carry a key or be YAML."""
-        handler = self._idempotent(super().get_route_handler())
+        handler = self._idempotent(super().handler())
         if not (self.methods or set()) & _WITH_BODY:
             return handler
         reads_yaml = READ_TOO.keys() <= (self.openapi_extra or {}).keys()
@@ -56,7 +79,6 @@ class Route(APIRoute):
                 return await handler(request)
             if not reads_yaml:
                 raise UnsupportedMedia("The body has to be JSON, sent as Content-Type: application/json.")
-            await authenticate(request.scope)
             return await handler(await as_json(request))
 
         return readable

@@ -5,6 +5,7 @@ from uuid import UUID
 
 from fastapi import Body, Path, Query, Response
 
+from agent_factory.api.access import needs
 from agent_factory.api.dependencies import ActorDep, PlatformDep, Reader, Writer
 from agent_factory.api.etag import IfMatch, etag
 from agent_factory.api.paging import PagingDep
@@ -39,6 +40,7 @@ PatchBody = Annotated[Patch, Body(description="A merge patch (RFC 7396) for the 
 
 
 @agents.post("", status_code=201)
+@needs("agent:create")
 async def create(
     session: Writer, actor: ActorDep, platform: PlatformDep, body: DefinitionBody, response: Response
 ) -> AgentOut:
@@ -49,6 +51,7 @@ async def create(
 
 
 @agents.get("")
+@needs("agent:read")
 async def list_(
     session: Reader,
     actor: ActorDep,
@@ -62,12 +65,14 @@ async def list_(
 
 
 @agents.get("/{agent_id}")
+@needs("agent:read", of="agent_id")
 async def get(session: Reader, actor: ActorDep, agent_id: AgentPath, response: Response) -> AgentOut:
     """Show an agent with its newest definition."""
     return _shown(Changed(*await service.get(session, actor, agent_id)), response)
 
 
 @agents.patch("/{agent_id}")
+@needs("agent:edit", of="agent_id")
 async def update(
     *,
     session: Writer,
@@ -85,6 +90,7 @@ async def update(
 
 
 @agents.put("/{agent_id}")
+@needs("agent:edit", of="agent_id")
 async def replace(
     *,
     session: Writer,
@@ -103,18 +109,21 @@ async def replace(
 
 
 @agents.delete("/{agent_id}", status_code=204)
+@needs("agent:delete", of="agent_id")
 async def delete(session: Writer, actor: ActorDep, agent_id: AgentPath, if_match: IfMatch = None) -> None:
     """Archive an agent; its runs and sessions stay readable."""
     await service.archive(session, actor, agent_id, if_match=if_match)
 
 
 @agents.get("/{agent_id}/versions")
+@needs("agent:read", of="agent_id")
 async def versions_list(session: Reader, actor: ActorDep, agent_id: AgentPath, paging: PagingDep) -> VersionPage:
     """List an agent's versions, newest first."""
     return VersionPage.model_validate(await service.list_versions(session, actor, agent_id, paging.limit, paging.after))
 
 
 @agents.post("/{agent_id}/versions", status_code=201)
+@needs("agent:edit", of="agent_id")
 async def versions_create(
     *,
     session: Writer,
@@ -133,12 +142,14 @@ async def versions_create(
 
 
 @agents.get("/{agent_id}/versions/{number}")
+@needs("agent:read", of="agent_id")
 async def versions_get(session: Reader, actor: ActorDep, agent_id: AgentPath, number: Number) -> VersionOut:
     """Show one version."""
     return VersionOut.model_validate(await service.get_version(session, actor, agent_id, number))
 
 
 @agents.post(":validate", name="validate")
+@needs("agent:create", audited=False)
 async def validate(session: Reader, actor: ActorDep, platform: PlatformDep, body: DefinitionBody) -> Validation:
     """Check a definition without keeping it; its faults come as a 422 with their pointers."""
     await service.validate(session, actor, platform.resources, body)
@@ -146,6 +157,7 @@ async def validate(session: Reader, actor: ActorDep, platform: PlatformDep, body
 
 
 @agents.post("/{agent_id}:validate", name="validate_newest")
+@needs("agent:read", of="agent_id", audited=False)
 async def validate_newest(
     session: Reader, actor: ActorDep, platform: PlatformDep, agent_id: AgentPath, _body: Act | None = None
 ) -> Validation:
@@ -156,6 +168,7 @@ async def validate_newest(
 
 
 @agents.post("/{agent_id}:activate")
+@needs("agent:edit", of="agent_id")
 async def activate(
     *,
     session: Writer,
@@ -170,6 +183,7 @@ async def activate(
 
 
 @agents.post("/{agent_id}:deploy")
+@needs("agent:publish", of="agent_id")
 async def deploy(
     *,
     session: Writer,
@@ -188,6 +202,7 @@ async def deploy(
 
 
 @agents.post("/{agent_id}:pause")
+@needs("agent:publish", of="agent_id")
 async def pause(
     *,
     session: Writer,
@@ -202,6 +217,7 @@ async def pause(
 
 
 @agents.post("/{agent_id}:rollback")
+@needs("agent:publish", of="agent_id")
 async def rollback(
     *,
     session: Writer,
@@ -221,6 +237,7 @@ async def rollback(
 
 
 @agents.post("/{agent_id}:archive")
+@needs("agent:delete", of="agent_id")
 async def archive(
     *,
     session: Writer,
@@ -235,6 +252,7 @@ async def archive(
 
 
 @templates.get("", name="list_")
+@needs("agent:read")
 async def list_templates(actor: ActorDep) -> TemplatePage:  # noqa: ARG001 - callers only
     """List ready-made agents, by name."""
     found = [TemplateSummary.model_validate(t) for t in service.list_templates()]
@@ -242,6 +260,7 @@ async def list_templates(actor: ActorDep) -> TemplatePage:  # noqa: ARG001 - cal
 
 
 @templates.get("/{name}", name="get")
+@needs("agent:read")
 async def get_template(actor: ActorDep, name: Annotated[str, Path(max_length=100)]) -> TemplateOut:  # noqa: ARG001 - callers only
     """Show a ready-made agent; its definition can be posted to /agents as it is."""
     return TemplateOut.model_validate(service.get_template(name))

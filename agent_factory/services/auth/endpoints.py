@@ -5,11 +5,13 @@ from uuid import UUID
 
 from fastapi import Response
 
+from agent_factory.api.access import needs
 from agent_factory.api.dependencies import ActorDep, Reader, Writer
 from agent_factory.api.paging import PagingDep
 from agent_factory.api.routing import SHOWN_ONCE, router
 from agent_factory.api.schemas import Id
 from agent_factory.kit import ids
+from agent_factory.security.rbac import MEMBER
 from agent_factory.services.auth import service
 from agent_factory.services.auth.schemas import KeyCreate, KeyCreated, KeyOut, KeyPage, Me, UserOut, UserPage
 
@@ -22,6 +24,7 @@ UserPath = Annotated[UUID, Id("usr", in_path=True)]
 
 
 @keys.post("", status_code=201, openapi_extra={SHOWN_ONCE: True})
+@needs("apikey:create")
 async def create(session: Writer, actor: ActorDep, body: KeyCreate, response: Response) -> KeyCreated:
     """Create an API key. Its secret is in this answer and in no other."""
     issued = await service.create_key(session, actor, name=body.name, expires_at=body.expires_at)
@@ -30,37 +33,43 @@ async def create(session: Writer, actor: ActorDep, body: KeyCreate, response: Re
 
 
 @keys.get("")
+@needs("apikey:read")
 async def list_(session: Reader, actor: ActorDep, paging: PagingDep) -> KeyPage:
     """List API keys, newest first."""
     return KeyPage.model_validate(await service.list_keys(session, actor, paging.limit, paging.after))
 
 
 @keys.get("/{key_id}")
+@needs("apikey:read")
 async def get(session: Reader, actor: ActorDep, key_id: KeyPath) -> KeyOut:
     """Show one API key."""
     return KeyOut.model_validate(await service.get_key(session, actor, key_id))
 
 
 @keys.delete("/{key_id}", status_code=204)
+@needs("apikey:delete")
 async def revoke(session: Writer, actor: ActorDep, key_id: KeyPath) -> None:
     """Revoke an API key; it is refused within 5 seconds."""
     await service.revoke_key(session, actor, key_id)
 
 
 @users.get("", name="list_")
+@needs(MEMBER)
 async def list_users(session: Reader, actor: ActorDep, paging: PagingDep) -> UserPage:
     """List the people of the organisation, newest first."""
     return UserPage.model_validate(await service.list_users(session, actor, paging.limit, paging.after))
 
 
 @users.get("/{user_id}", name="get")
+@needs(MEMBER)
 async def get_user(session: Reader, actor: ActorDep, user_id: UserPath) -> UserOut:
     """Show one person of the organisation."""
     return UserOut.model_validate(await service.get_user(session, actor, user_id))
 
 
 @auth.get("/me")
+@needs(MEMBER)
 async def me(session: Reader, actor: ActorDep) -> Me:
     """Show who the caller is."""
     user = UserOut.model_validate(await service.get_user(session, actor, actor.user_id))
-    return Me(user=user, organization_id=actor.organization_id, key_id=actor.key_id, scopes=list(actor.scopes))
+    return Me(user=user, organization_id=actor.organization_id, key_id=actor.key_id, scopes=sorted(actor.scopes))

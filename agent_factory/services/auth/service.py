@@ -15,6 +15,7 @@ from agent_factory.kit.errors import FieldError, Invalid, Problem
 from agent_factory.kit.ids import uuid7
 from agent_factory.kit.pages import Page, page
 from agent_factory.security.auth import Actor
+from agent_factory.security.rbac import ROLES
 from agent_factory.services.auth import queries
 from agent_factory.services.auth.errors import BadKey, KeyNotFound, UserNotFound
 from agent_factory.services.auth.rules import key_hash, key_prefix, make_key, same
@@ -81,7 +82,14 @@ class Keyring:
             self._verified.pop(digest, None)
             raise BadKey("The key is unknown, revoked or expired; use another.")
         key, user = found
-        actor = Actor(key.organization_id, user.id, user.role, key.id, tuple(key.scopes))
+        actor = Actor(
+            organization_id=key.organization_id,
+            user_id=user.id,
+            role=user.role,
+            key_id=key.id,
+            rights=ROLES.get(user.role, frozenset()),
+            scopes=frozenset(key.scopes),
+        )
         if len(self._verified) >= _MOST_VERIFIED:
             self._verified.clear()
         self._verified[digest] = _Verified(actor, asked + VERIFIED_SECONDS)
@@ -131,7 +139,7 @@ async def create_key(session: Session, actor: Actor, *, name: str, expires_at: d
             errors=[FieldError("/expires_at", "has to be in the future, with its offset from UTC")],
         )
     return await _issue(
-        session, actor.organization_id, actor.user_id, name=name, expires_at=expires_at, scopes=list(actor.scopes)
+        session, actor.organization_id, actor.user_id, name=name, expires_at=expires_at, scopes=sorted(actor.scopes)
     )
 
 

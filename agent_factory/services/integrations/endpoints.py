@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import Path
 
+from agent_factory.api.access import needs
 from agent_factory.api.dependencies import ActorDep, PlatformDep
 from agent_factory.api.routing import router
 from agent_factory.core.tool import ToolFactory
@@ -16,18 +17,21 @@ Name = Annotated[str, Path(max_length=200, description="The name that agents use
 
 
 @tools.get("")
+@needs("agent:read")
 async def list_(actor: ActorDep, platform: PlatformDep) -> ToolPage:  # noqa: ARG001 - callers only
     """List the tools that agents may use, by name."""
     return ToolPage(data=[_shown(t) for t in service.tools(platform.resources)], next_cursor=None, has_more=False)
 
 
 @tools.get("/{tool_id}")
+@needs("agent:read")
 async def get(actor: ActorDep, platform: PlatformDep, tool_id: Name) -> ToolOut:  # noqa: ARG001 - callers only
     """Show one tool and the schema of its settings."""
     return _shown(service.tool(platform.resources, tool_id))
 
 
 @tools.post("/{tool_id}:invoke")
+@needs("agent:run")
 async def invoke(actor: ActorDep, platform: PlatformDep, tool_id: Name, body: ToolInvoke) -> ToolResult:
     """Call a tool once, outside any run."""
     result = await service.invoke(

@@ -27,7 +27,7 @@ async def colleague(database: Database, sign: Sign, organization_id: UUID, role:
     async with database.system() as session:
         email = f"{user_id}@example.com"
         session.add(UserRow(id=user_id, organization_id=organization_id, email=email, name="Colleague", role=role))
-    return await sign(Actor(organization_id, user_id, role))
+    return await sign(Actor(organization_id=organization_id, user_id=user_id, role=role))
 
 
 async def asked(client: Client, **config: Any) -> tuple[str, str]:

@@ -4,6 +4,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
+from agent_factory.database.migrations.walls import ALL, APPENDED, wall
+
 revision = "0001"
 down_revision = None
 branch_labels = None
@@ -32,9 +34,6 @@ BEGIN
 END $$
 """
 
-ALL = "SELECT, INSERT, UPDATE, DELETE"
-APPENDED = "SELECT, INSERT, DELETE"
-CURRENT = "nullif(current_setting('app.org_id', true), '')::uuid"
 
 # table: the column with the organisation, what requests may do, what the engine and authentication may do with all rows
 TENANT_TABLES = {
@@ -60,22 +59,12 @@ END $$
 """
 
 
-def wall(table: str, column: str, rights: str, of_system: str | None) -> None:
-    op.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
-    op.execute(f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY")
-    op.execute(f"CREATE POLICY tenant ON {table} TO af_app USING ({column} = {CURRENT})")
-    op.execute(f"GRANT {rights} ON {table} TO af_app")
-    if of_system:
-        op.execute(f"CREATE POLICY system ON {table} TO af_system USING (true)")
-        op.execute(f"GRANT {of_system} ON {table} TO af_system")
-
-
 def upgrade() -> None:
     op.execute("SET LOCAL lock_timeout = '5s'")
     op.execute(ROLES)
     tables()
     for table, (column, rights, of_system) in TENANT_TABLES.items():
-        wall(table, column, rights, of_system)
+        wall(table, rights, of_system, column=column)
     op.execute("CREATE POLICY built_in ON agent_templates FOR SELECT TO af_app USING (organization_id IS NULL)")
     op.execute(f"GRANT {ALL} ON processes TO af_system")
     op.execute(IMMUTABLE)

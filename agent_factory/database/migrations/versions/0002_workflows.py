@@ -4,14 +4,13 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
+from agent_factory.database.migrations.walls import ALL, APPENDED, wall
+
 revision = "0002"
 down_revision = "0001"
 branch_labels = None
 depends_on = None
 
-ALL = "SELECT, INSERT, UPDATE, DELETE"
-APPENDED = "SELECT, INSERT, DELETE"
-CURRENT = "nullif(current_setting('app.org_id', true), '')::uuid"
 
 # table: what requests may do, what the engine may do with all rows
 TENANT_TABLES = {
@@ -173,16 +172,6 @@ FUNCTIONS = {
     "drop_run_partitions(timestamptz)": DROP,
 }
 CLAIMS = {"claim_runs(text, int, int, int, uuid[], uuid)": CLAIM}
-
-
-def wall(table: str, rights: str, of_system: str | None) -> None:
-    op.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
-    op.execute(f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY")
-    op.execute(f"CREATE POLICY tenant ON {table} TO af_app USING (organization_id = {CURRENT})")
-    op.execute(f"GRANT {rights} ON {table} TO af_app")
-    if of_system:
-        op.execute(f"CREATE POLICY system ON {table} TO af_system USING (true)")
-        op.execute(f"GRANT {of_system} ON {table} TO af_system")
 
 
 def upgrade() -> None:

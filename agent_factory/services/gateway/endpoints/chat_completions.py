@@ -6,6 +6,7 @@ import msgspec
 from fastapi import Request
 from starlette.responses import Response
 
+from agent_factory.api.access import needs
 from agent_factory.api.dependencies import ActorDep, PlatformDep
 from agent_factory.api.routing import router as make_router
 from agent_factory.kit.clock import now
@@ -28,6 +29,7 @@ _decoder = msgspec.json.Decoder(ChatRequest)
     openapi_extra=body(ChatRequest),
     responses=answer("The answer: one `chat.completion`, or a stream of `chat.completion.chunk`.", stream=True),
 )
+@needs("agent:run", audited=False)
 async def create(request: Request, actor: ActorDep, platform: PlatformDep) -> Response:
     """Ask a deployed agent. The agent calls its own tools; the answer holds its words."""
     asked = read(await request.body(), _decoder)

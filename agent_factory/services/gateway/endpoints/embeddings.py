@@ -4,6 +4,7 @@ import msgspec
 from fastapi import Request
 from starlette.responses import Response
 
+from agent_factory.api.access import needs
 from agent_factory.api.dependencies import ActorDep, PlatformDep
 from agent_factory.api.routing import router as make_router
 from agent_factory.services.gateway import service
@@ -19,6 +20,7 @@ _decoder = msgspec.json.Decoder(EmbeddingRequest)
 @router.post(
     "", name="embeddings", openapi_extra=body(EmbeddingRequest), responses=answer("The vectors, in the order asked.")
 )
+@needs("agent:run", audited=False)
 async def create(request: Request, _: ActorDep, platform: PlatformDep) -> Response:
     """Turn texts into vectors. `model` is `vendor:model`, or `demo`."""
     asked = read(await request.body(), _decoder)

@@ -16,7 +16,9 @@ from mcp.shared.exceptions import MCPError
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from agent_factory.api.access import needs
 from agent_factory.api.dependencies import ActorDep, PlatformDep
+from agent_factory.api.routing import Guarded
 from agent_factory.core.event import ApprovalNeeded, ToolStarted, TurnCompleted, TurnEvent, TurnFailed
 from agent_factory.core.message import user
 from agent_factory.kit.errors import Problem
@@ -27,7 +29,7 @@ from agent_factory.services.gateway.endpoints.turns import Turn, waiting
 from agent_factory.services.gateway.errors import ModelNotFound
 from agent_factory.services.gateway.service import Ask, Offer
 
-router = APIRouter(include_in_schema=False, redirect_slashes=False)
+router = APIRouter(include_in_schema=False, redirect_slashes=False, route_class=Guarded)
 """Outside the OpenAPI document: what travels here is JSON-RPC, described by its own protocol."""
 
 _PREFIX = "ask_"
@@ -52,12 +54,14 @@ Context = ServerRequestContext[Any, Any]
 
 
 @router.api_route("/mcp", methods=["GET", "POST", "DELETE"])
+@needs("agent:run", audited=False)
 async def all_agents(request: Request, actor: ActorDep, platform: PlatformDep) -> Response:
     """Serve every deployed agent of the caller's organisation."""
     return _Exchange(_Agents(platform, actor).server(), request)
 
 
 @router.api_route("/mcp/agents/{agent_id}", methods=["GET", "POST", "DELETE"])
+@needs("agent:run", of="agent_id", audited=False)
 async def one_agent(request: Request, actor: ActorDep, platform: PlatformDep, agent_id: str) -> Response:
     """Serve one deployed agent, by its id or its name."""
     only = await service.offer(platform, actor, agent_id)

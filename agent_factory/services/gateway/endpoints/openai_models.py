@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 from starlette.responses import Response
 
+from agent_factory.api.access import needs
 from agent_factory.api.dependencies import ActorDep, PlatformDep
 from agent_factory.api.routing import router as make_router
 from agent_factory.services.gateway import service
@@ -16,6 +17,7 @@ router = make_router("/v1/models", "openai", problems=False)
 
 
 @router.get("", name="list_models", responses=answer("The models."))
+@needs("agent:read")
 async def list_(actor: ActorDep, platform: PlatformDep) -> Response:
     """List what `model` may be: every deployed agent."""
     found = [_model(offer) async for offer in service.all_offers(platform, actor)]
@@ -23,6 +25,7 @@ async def list_(actor: ActorDep, platform: PlatformDep) -> Response:
 
 
 @router.get("/{model}", name="get_model", responses=answer("The model."))
+@needs("agent:read")
 async def get(actor: ActorDep, platform: PlatformDep, model: str) -> Response:
     """Show one model, for example `agent:support`."""
     offer = await service.offer(platform, actor, agent_name(model))

@@ -6,6 +6,7 @@ import msgspec
 from fastapi import Request
 from starlette.responses import Response
 
+from agent_factory.api.access import needs
 from agent_factory.api.dependencies import ActorDep, PlatformDep
 from agent_factory.api.routing import router as make_router
 from agent_factory.core.event import ApprovalNeeded, TurnCompleted, TurnFailed
@@ -43,6 +44,7 @@ _decoder = msgspec.json.Decoder(ResponseRequest)
     openapi_extra=body(ResponseRequest),
     responses=answer("The response, or the stream of its events.", stream=True),
 )
+@needs("agent:run", audited=False)
 async def create(request: Request, actor: ActorDep, platform: PlatformDep) -> Response:
     """Ask a deployed agent; the conversation is kept, unless `store` is false."""
     asked = read(await request.body(), _decoder)
@@ -58,6 +60,7 @@ async def create(request: Request, actor: ActorDep, platform: PlatformDep) -> Re
 
 
 @router.get("/{response_id}", name="get_response", responses=answer("The response, as far as it has come."))
+@needs("agent:read")
 async def get(request: Request, actor: ActorDep, platform: PlatformDep, response_id: str) -> Response:
     """Fetch a stored response."""
     if request.query_params.get("stream") == "true":
@@ -67,6 +70,7 @@ async def get(request: Request, actor: ActorDep, platform: PlatformDep, response
 
 
 @router.delete("/{response_id}", name="delete_response", responses=answer("That the response is gone."))
+@needs("agent:run")
 async def delete(actor: ActorDep, platform: PlatformDep, response_id: str) -> Response:
     """Erase a stored response, and its conversation with the last of its responses."""
     await service.forget(platform, actor, response_id)
@@ -75,6 +79,7 @@ async def delete(actor: ActorDep, platform: PlatformDep, response_id: str) -> Re
 
 
 @router.post("/{response_id}/cancel", name="cancel_response", responses=answer("The response, ended."))
+@needs("agent:run", audited=False)
 async def cancel(actor: ActorDep, platform: PlatformDep, response_id: str) -> Response:
     """End a response that is being worked on; one that has ended stays as it is."""
     await service.cancel(platform, actor, response_id)
@@ -82,6 +87,7 @@ async def cancel(actor: ActorDep, platform: PlatformDep, response_id: str) -> Re
 
 
 @router.get("/{response_id}/input_items", name="list_input_items", responses=answer("The input, as items."))
+@needs("agent:read")
 async def list_input_items(actor: ActorDep, platform: PlatformDep, response_id: str) -> Response:
     """List what a stored response was asked."""
     found = await service.stored(platform, actor, response_id)

@@ -10,6 +10,7 @@ from agent_factory.kit.pages import Page, page
 from agent_factory.runtime.platform import Platform
 from agent_factory.runtime.queue.waits import Decision as Decided
 from agent_factory.security.auth import Actor
+from agent_factory.security.rbac import check
 from agent_factory.services.auth import service as auth
 from agent_factory.services.runs.errors import ApprovalDecided, ApprovalForbidden, ApprovalNotFound, RunNotWaiting
 from agent_factory.services.runs.queries import approvals as queries
@@ -65,6 +66,8 @@ async def _asked(platform: Platform, actor: Actor, approval_id: UUID) -> Approva
     async with platform.database.read(actor.organization_id) as session:
         row = await get_approval(session, actor, approval_id)
         user = await auth.get_user(session, actor, actor.user_id)
+    if not row.roles and not row.users:
+        check(actor, "workflow:run")
     if not may_decide(row, role=actor.role, user_id=actor.user_id, email=user.email):
         raise ApprovalForbidden("Others were asked: see `roles` and `users` of the approval.")
     return row

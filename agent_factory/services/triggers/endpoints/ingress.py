@@ -4,8 +4,9 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
+from agent_factory.api.access import open_to_all
 from agent_factory.api.dependencies import PlatformDep
-from agent_factory.api.routing import router
+from agent_factory.api.routing import Guarded, router
 from agent_factory.kit import ids
 from agent_factory.services.triggers import service
 from agent_factory.services.triggers.rules.configs import PREFIX
@@ -26,6 +27,7 @@ Wait = Annotated[
 ]
 
 
+@open_to_all("senders have no credentials of ours; a trigger may ask for signatures")
 async def receive(
     request: Request, platform: PlatformDep, path: HookPath, response: Response, wait: Wait = None
 ) -> WebhookAccepted:
@@ -48,8 +50,8 @@ async def receive(
     return WebhookAccepted.model_validate(received)
 
 
-ingress = APIRouter(tags=["webhooks"], redirect_slashes=False)
-# Not the house's own route, which would ask for our credentials where a sender has an Idempotency-Key.
+ingress = APIRouter(tags=["webhooks"], redirect_slashes=False, route_class=Guarded)
+# Not the house's idempotent route, which keeps answers by organisation where a sender has an Idempotency-Key.
 for method in METHODS:
     ingress.add_api_route(
         f"{PREFIX}{{path:path}}",

@@ -5,6 +5,7 @@ from uuid import UUID
 
 from fastapi import Query, Response
 
+from agent_factory.api.access import needs
 from agent_factory.api.dependencies import ActorDep, Reader, Writer
 from agent_factory.api.etag import IfMatch, etag
 from agent_factory.api.paging import PagingDep
@@ -36,6 +37,7 @@ Ticks = Annotated[int, Query(ge=1, le=100, description="How many of the next tic
 
 
 @triggers.post("", status_code=201, openapi_extra={SHOWN_ONCE: True})
+@needs("workflow:edit")
 async def create(session: Writer, actor: ActorDep, body: TriggerCreate, response: Response) -> TriggerMade:
     """Make a trigger. A secret that is made here is in this answer and in no other."""
     made = await service.create(
@@ -46,6 +48,7 @@ async def create(session: Writer, actor: ActorDep, body: TriggerCreate, response
 
 
 @triggers.get("")
+@needs("workflow:read")
 async def list_(
     session: Reader,
     actor: ActorDep,
@@ -60,6 +63,7 @@ async def list_(
 
 
 @triggers.get("/{trigger_id}")
+@needs("workflow:read")
 async def get(session: Reader, actor: ActorDep, trigger_id: TriggerPath, response: Response) -> TriggerOut:
     """Show a trigger."""
     row = await service.get(session, actor, trigger_id)
@@ -68,6 +72,7 @@ async def get(session: Reader, actor: ActorDep, trigger_id: TriggerPath, respons
 
 
 @triggers.patch("/{trigger_id}")
+@needs("workflow:edit")
 async def update(
     *,
     session: Writer,
@@ -83,12 +88,14 @@ async def update(
 
 
 @triggers.delete("/{trigger_id}", status_code=204)
+@needs("workflow:edit")
 async def delete(session: Writer, actor: ActorDep, trigger_id: TriggerPath, if_match: IfMatch = None) -> None:
     """Remove a trigger; its path is free for anybody then, so disable a webhook that others still call."""
     await service.delete(session, actor, trigger_id, if_match=if_match)
 
 
 @triggers.post("/{trigger_id}:rotate-secret", openapi_extra={SHOWN_ONCE: True})
+@needs("workflow:edit")
 async def rotate_secret(
     session: Writer, actor: ActorDep, trigger_id: TriggerPath, response: Response, body: Rotation | None = None
 ) -> TriggerMade:
@@ -97,6 +104,7 @@ async def rotate_secret(
 
 
 @schedules.get("", name="list_")
+@needs("workflow:read")
 async def list_schedules(session: Reader, actor: ActorDep, paging: PagingDep, ticks: Ticks = 5) -> SchedulePage:
     """List schedules, newest first, with the moments at which they fire next."""
     found = await service.list_triggers(session, actor, paging.limit, paging.after, kind=TriggerType.CRON)
@@ -105,6 +113,7 @@ async def list_schedules(session: Reader, actor: ActorDep, paging: PagingDep, ti
 
 
 @schedules.get("/{trigger_id}", name="get")
+@needs("workflow:read")
 async def get_schedule(session: Reader, actor: ActorDep, trigger_id: TriggerPath, ticks: Ticks = 5) -> ScheduleOut:
     """Show a schedule, with the moments at which it fires next."""
     return _schedule(await service.get_schedule(session, actor, trigger_id), ticks)

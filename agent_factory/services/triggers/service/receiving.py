@@ -11,7 +11,7 @@ from agent_factory.kit.clock import now
 from agent_factory.kit.errors import NotFound
 from agent_factory.kit.ids import uuid7
 from agent_factory.runtime.platform import Platform
-from agent_factory.security.auth import Actor
+from agent_factory.security.auth import system
 from agent_factory.services.runs import service as runs
 from agent_factory.services.runs.errors import ValueGone, ValueTooLarge
 from agent_factory.services.triggers import queries
@@ -114,9 +114,7 @@ async def _state(platform: Platform, found: Found, run_id: UUID, seconds: float,
     if run.status != "completed":
         return Received(run_id, run.status, run.ended, error=run.problem())
     try:
-        output = await runs.read_output(
-            platform, Actor(found.organization_id, found.created_by or _NOBODY, "system"), run_id
-        )
+        output = await runs.read_output(platform, system(found.organization_id, found.created_by or _NOBODY), run_id)
     except (ValueGone, ValueTooLarge) as problem:
         # The run has done its work, so nobody should be led to send the request again.
         return Received(run_id, run.status, run.ended, error=problem.as_dict())

@@ -5,6 +5,7 @@ from uuid import UUID
 
 from fastapi import Body, Path, Query, Response
 
+from agent_factory.api.access import needs
 from agent_factory.api.dependencies import ActorDep, PlatformDep, Reader, Writer
 from agent_factory.api.etag import IfMatch, etag
 from agent_factory.api.paging import PagingDep
@@ -37,6 +38,7 @@ PatchBody = Annotated[Patch, Body(description="A merge patch (RFC 7396) for the 
 
 
 @workflows.post("", status_code=201, openapi_extra=READ_TOO)
+@needs("workflow:create")
 async def create(
     session: Writer, actor: ActorDep, platform: PlatformDep, body: DefinitionBody, response: Response
 ) -> WorkflowOut:
@@ -47,6 +49,7 @@ async def create(
 
 
 @workflows.get("")
+@needs("workflow:read")
 async def list_(
     session: Reader,
     actor: ActorDep,
@@ -60,12 +63,14 @@ async def list_(
 
 
 @workflows.get("/{workflow_id}")
+@needs("workflow:read", of="workflow_id")
 async def get(session: Reader, actor: ActorDep, workflow_id: WorkflowPath, response: Response) -> WorkflowOut:
     """Show a workflow with its newest definition."""
     return _shown(Changed(*await service.get(session, actor, workflow_id)), response)
 
 
 @workflows.patch("/{workflow_id}")
+@needs("workflow:edit", of="workflow_id")
 async def update(
     *,
     session: Writer,
@@ -83,6 +88,7 @@ async def update(
 
 
 @workflows.put("/{workflow_id}", openapi_extra=READ_TOO)
+@needs("workflow:edit", of="workflow_id")
 async def replace(
     *,
     session: Writer,
@@ -101,6 +107,7 @@ async def replace(
 
 
 @workflows.delete("/{workflow_id}", status_code=204)
+@needs("workflow:delete", of="workflow_id")
 async def delete(
     session: Writer, actor: ActorDep, platform: PlatformDep, workflow_id: WorkflowPath, if_match: IfMatch = None
 ) -> None:
@@ -109,6 +116,7 @@ async def delete(
 
 
 @workflows.get("/{workflow_id}/versions")
+@needs("workflow:read", of="workflow_id")
 async def versions_list(
     session: Reader, actor: ActorDep, workflow_id: WorkflowPath, paging: PagingDep
 ) -> WorkflowVersionPage:
@@ -118,6 +126,7 @@ async def versions_list(
 
 
 @workflows.post("/{workflow_id}/versions", status_code=201, openapi_extra=READ_TOO)
+@needs("workflow:edit", of="workflow_id")
 async def versions_create(
     *,
     session: Writer,
@@ -136,6 +145,7 @@ async def versions_create(
 
 
 @workflows.get("/{workflow_id}/versions/{number}")
+@needs("workflow:read", of="workflow_id")
 async def versions_get(
     session: Reader, actor: ActorDep, workflow_id: WorkflowPath, number: Number
 ) -> WorkflowVersionOut:
@@ -144,6 +154,7 @@ async def versions_get(
 
 
 @workflows.post(":validate", name="validate", openapi_extra=READ_TOO)
+@needs("workflow:create", audited=False)
 async def validate(session: Reader, actor: ActorDep, platform: PlatformDep, body: DefinitionBody) -> WorkflowValidation:
     """Check a definition without keeping it; its faults come as a 422 with their pointers."""
     await service.validate(session, actor, platform.resources, body)
@@ -151,6 +162,7 @@ async def validate(session: Reader, actor: ActorDep, platform: PlatformDep, body
 
 
 @workflows.post("/{workflow_id}:validate", name="validate_newest")
+@needs("workflow:read", of="workflow_id", audited=False)
 async def validate_newest(
     session: Reader, actor: ActorDep, platform: PlatformDep, workflow_id: WorkflowPath, _body: Act | None = None
 ) -> WorkflowValidation:
@@ -161,6 +173,7 @@ async def validate_newest(
 
 
 @workflows.post("/{workflow_id}:activate")
+@needs("workflow:edit", of="workflow_id")
 async def activate(
     *,
     session: Writer,
@@ -175,6 +188,7 @@ async def activate(
 
 
 @workflows.post("/{workflow_id}:deploy")
+@needs("workflow:publish", of="workflow_id")
 async def deploy(
     *,
     session: Writer,
@@ -194,6 +208,7 @@ async def deploy(
 
 
 @workflows.post("/{workflow_id}:pause")
+@needs("workflow:publish", of="workflow_id")
 async def pause(
     *,
     session: Writer,
@@ -208,6 +223,7 @@ async def pause(
 
 
 @workflows.post("/{workflow_id}:rollback")
+@needs("workflow:publish", of="workflow_id")
 async def rollback(
     *,
     session: Writer,
@@ -227,6 +243,7 @@ async def rollback(
 
 
 @workflows.post("/{workflow_id}:archive")
+@needs("workflow:delete", of="workflow_id")
 async def archive(
     *,
     session: Writer,

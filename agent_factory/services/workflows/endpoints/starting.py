@@ -5,6 +5,7 @@ from uuid import UUID
 
 from fastapi import Query, Request, Response
 
+from agent_factory.api.access import needs
 from agent_factory.api.dependencies import ActorDep, PlatformDep
 from agent_factory.api.problems import MethodNotAllowed, respond
 from agent_factory.api.routing import router
@@ -13,6 +14,7 @@ from agent_factory.api.yaml import READ_TOO
 from agent_factory.kit import ids
 from agent_factory.runtime.platform import Platform
 from agent_factory.security.auth import Actor
+from agent_factory.security.rbac import MEMBER
 from agent_factory.services.runs import service as runs
 from agent_factory.services.runs.schemas import RunOut
 from agent_factory.services.workflows import service
@@ -35,6 +37,7 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
 
 
 @starts.post("/execute", status_code=202, responses=_ANSWERS, openapi_extra=READ_TOO)
+@needs("workflow:run", audited=False)
 async def execute(
     *, actor: ActorDep, platform: PlatformDep, body: Execute, response: Response, wait: Wait = 0
 ) -> RunOut:
@@ -49,12 +52,14 @@ async def execute(
 
 
 @starts.api_route("/execute", methods=["GET", "PUT", "PATCH", "DELETE"], include_in_schema=False)
+@needs(MEMBER, audited=False)
 async def execute_only(request: Request, actor: ActorDep) -> Response:  # noqa: ARG001 - callers only
     """Say that the word is no workflow's id."""
     return respond(MethodNotAllowed("Workflows are executed by POST."), request.scope, {"Allow": "POST"})
 
 
 @starts.post("/{workflow_id}/runs", status_code=202, responses=_ANSWERS)
+@needs("workflow:run", of="workflow_id", audited=False)
 async def runs_create(
     *,
     actor: ActorDep,
@@ -70,6 +75,7 @@ async def runs_create(
 
 
 @forks.post("/{run_id}:fork", status_code=202, responses=_ANSWERS)
+@needs("workflow:run", audited=False)
 async def fork(
     *, actor: ActorDep, platform: PlatformDep, run_id: RunPath, body: ForkIn, response: Response, wait: Wait = 0
 ) -> RunOut:

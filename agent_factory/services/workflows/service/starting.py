@@ -8,7 +8,7 @@ import msgspec
 from agent_factory.kit.errors import FieldError
 from agent_factory.runtime.platform import Platform
 from agent_factory.runtime.queue.queue import StartRun
-from agent_factory.security.auth import Actor
+from agent_factory.security.auth import Actor, system
 from agent_factory.services.workflows.errors import InputInvalid
 from agent_factory.services.workflows.service.checking import checked
 from agent_factory.services.workflows.service.pinning import Pinned, Version, pin, pin_definition
@@ -51,7 +51,7 @@ async def start(
     `VersionNotFound`, `NamesInvalid`, or `InputInvalid` with pointers below
     `/input`.
     """
-    actor = Actor(organization_id, user_id or _NOBODY, "system")
+    actor = system(organization_id, user_id or _NOBODY)
     async with platform.database.read(organization_id) as session:
         pinned = await pin(session, actor, ref, version)
     about = _About(organization_id, document, user_id, priority, trigger, source, run_id)
