@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent_factory.monitoring.logging import redact
-from agent_factory.services.auth.rules import make_key
+from agent_factory.services.auth.rules.keys import make_key
 
 PROGRAM = """
 import logging, structlog

@@ -1,6 +1,8 @@
 """What the auth room shows."""
 
 from agent_factory.api.room import Room
-from agent_factory.services.auth.endpoints import auth, keys, users
+from agent_factory.services.auth.endpoints.keys import keys
+from agent_factory.services.auth.endpoints.tokens import auth
+from agent_factory.services.auth.endpoints.users import users
 
 room = Room(name="auth", routers=(keys, users, auth))

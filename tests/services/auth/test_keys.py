@@ -14,7 +14,8 @@ from agent_factory.kit.clock import now, rfc3339
 from agent_factory.security.auth import Actor
 from agent_factory.services.auth import service
 from agent_factory.services.auth.errors import BadKey
-from agent_factory.services.auth.rules import key_hash, key_prefix, make_key
+from agent_factory.services.auth.rules.keys import key_hash, key_prefix, make_key
+from agent_factory.services.auth.service import verifying
 from tests.serving import Client, client_of, key_for
 
 WRONG = {
@@ -129,7 +130,7 @@ async def test_a_verified_key_is_believed_for_five_seconds_and_no_longer(
     client: Client, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = 1000.0
-    monkeypatch.setattr(service.time, "monotonic", lambda: clock)
+    monkeypatch.setattr(verifying.time, "monotonic", lambda: clock)
     made = (await client.post("/api/v1/api-keys", json={"name": "x"})).json()
     ring = service.Keyring(database)
     await ring.verify(made["key"])

@@ -1,4 +1,4 @@
-"""What travels about users and keys."""
+"""What travels about API keys."""
 
 from typing import Annotated
 from uuid import UUID
@@ -7,10 +7,9 @@ from pydantic import Field
 
 from agent_factory.api.paging import PageOf
 from agent_factory.api.schemas import Id, Input, Moment, Output
+from agent_factory.services.auth.schemas.users import UserId
 
 KeyId = Annotated[UUID, Id("key")]
-UserId = Annotated[UUID, Id("usr")]
-OrganizationId = Annotated[UUID, Id("org")]
 
 
 class KeyCreate(Input):
@@ -42,27 +41,3 @@ class KeyCreated(KeyOut):
 
 class KeyPage(PageOf[KeyOut]):
     """A page of keys."""
-
-
-class UserOut(Output):
-    """A person of the organisation."""
-
-    id: UserId
-    organization_id: OrganizationId
-    email: str
-    name: str
-    role: str
-    created_at: Moment
-
-
-class UserPage(PageOf[UserOut]):
-    """A page of users."""
-
-
-class Me(Output):
-    """Who the caller is, and with which key."""
-
-    user: UserOut
-    organization_id: OrganizationId
-    key_id: KeyId | None
-    scopes: list[str]

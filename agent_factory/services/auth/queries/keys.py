@@ -1,4 +1,4 @@
-"""Every statement over users and keys."""
+"""Every statement over API keys."""
 
 from datetime import timedelta
 from uuid import UUID
@@ -40,20 +40,7 @@ async def keys(session: ReadSession, actor: Actor, limit: int, after: UUID | Non
     return list(await session.scalars(query))
 
 
-async def user(session: ReadSession, actor: Actor, user_id: UUID) -> UserRow | None:
-    """Find one user of the organisation."""
-    return (await session.scalars(owned_by(actor, UserRow).where(UserRow.id == user_id))).one_or_none()
-
-
-async def users(session: ReadSession, actor: Actor, limit: int, after: UUID | None) -> list[UserRow]:
-    """List users, newest first."""
-    query = owned_by(actor, UserRow).order_by(UserRow.id.desc()).limit(limit)
-    if after is not None:
-        query = query.where(UserRow.id < after)
-    return list(await session.scalars(query))
-
-
-async def add(session: Session, *rows: ApiKeyRow | UserRow) -> None:
-    """Insert rows."""
-    session.add_all(rows)
+async def add(session: Session, row: ApiKeyRow) -> None:
+    """Insert a key."""
+    session.add(row)
     await session.flush()

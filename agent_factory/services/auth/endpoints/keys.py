@@ -1,4 +1,4 @@
-"""HTTP for users and API keys."""
+"""HTTP for API keys."""
 
 from typing import Annotated
 from uuid import UUID
@@ -11,16 +11,12 @@ from agent_factory.api.paging import PagingDep
 from agent_factory.api.routing import SHOWN_ONCE, router
 from agent_factory.api.schemas import Id
 from agent_factory.kit import ids
-from agent_factory.security.rbac import MEMBER
 from agent_factory.services.auth import service
-from agent_factory.services.auth.schemas import KeyCreate, KeyCreated, KeyOut, KeyPage, Me, UserOut, UserPage
+from agent_factory.services.auth.schemas.keys import KeyCreate, KeyCreated, KeyOut, KeyPage
 
 keys = router("/api/v1/api-keys", "api-keys")
-users = router("/api/v1/users", "users")
-auth = router("/api/v1/auth", "auth")
 
 KeyPath = Annotated[UUID, Id("key", in_path=True)]
-UserPath = Annotated[UUID, Id("usr", in_path=True)]
 
 
 @keys.post("", status_code=201, openapi_extra={SHOWN_ONCE: True})
@@ -51,25 +47,3 @@ async def get(session: Reader, actor: ActorDep, key_id: KeyPath) -> KeyOut:
 async def revoke(session: Writer, actor: ActorDep, key_id: KeyPath) -> None:
     """Revoke an API key; it is refused within 5 seconds."""
     await service.revoke_key(session, actor, key_id)
-
-
-@users.get("", name="list_")
-@needs(MEMBER)
-async def list_users(session: Reader, actor: ActorDep, paging: PagingDep) -> UserPage:
-    """List the people of the organisation, newest first."""
-    return UserPage.model_validate(await service.list_users(session, actor, paging.limit, paging.after))
-
-
-@users.get("/{user_id}", name="get")
-@needs(MEMBER)
-async def get_user(session: Reader, actor: ActorDep, user_id: UserPath) -> UserOut:
-    """Show one person of the organisation."""
-    return UserOut.model_validate(await service.get_user(session, actor, user_id))
-
-
-@auth.get("/me")
-@needs(MEMBER)
-async def me(session: Reader, actor: ActorDep) -> Me:
-    """Show who the caller is."""
-    user = UserOut.model_validate(await service.get_user(session, actor, actor.user_id))
-    return Me(user=user, organization_id=actor.organization_id, key_id=actor.key_id, scopes=sorted(actor.scopes))

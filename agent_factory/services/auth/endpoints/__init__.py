@@ -1,0 +1,1 @@
+"""HTTP of who may come in: accounts, tokens, keys and people."""

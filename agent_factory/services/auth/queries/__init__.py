@@ -1,0 +1,1 @@
+"""Every statement over accounts, users, keys and sessions."""

@@ -1,0 +1,1 @@
+"""What travels about who may come in."""
