@@ -35,6 +35,7 @@ from agent_factory.runtime.queue.worker import Worker
 from agent_factory.runtime.sandbox.sandbox import Sandbox
 from agent_factory.runtime.scheduler.scheduler import Scheduler
 from agent_factory.security.egress import Egress
+from agent_factory.security.encryption import open_vault
 from agent_factory.services.agents.room import room as agents
 from agent_factory.services.auth.room import room as auth
 from agent_factory.services.auth.service import Keyring
@@ -139,7 +140,8 @@ async def open_platform(settings: Settings) -> AsyncGenerator[Platform, None]:
             return StoredPayloads(store, str(organization_id))
 
         queue = Queue(database, settings.queue, payloads)
-        platform = Platform(database=database, engine=engine, queue=queue, resources=resources)
+        vault = open_vault(settings.encryption, database.pool, settings.database.data_dir)
+        platform = Platform(database=database, engine=engine, queue=queue, resources=resources, vault=vault)
         for room in ROOMS:
             if room.subscribe is not None:
                 room.subscribe(platform)

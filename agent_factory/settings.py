@@ -27,6 +27,7 @@ from agent_factory.runtime.sandbox.settings import SandboxSettings
 from agent_factory.runtime.scheduler.settings import SchedulerSettings
 from agent_factory.runtime.settings import EngineSettings, ToolsSettings
 from agent_factory.security.egress import EgressSettings
+from agent_factory.security.encryption import EncryptionSettings
 from agent_factory.storage.settings import StorageSettings
 
 _PREFIX = "AF_"
@@ -63,6 +64,7 @@ class Settings(BaseSettings):
     database: DatabaseSettings = DatabaseSettings()
     logging: LoggingSettings = LoggingSettings()
     egress: EgressSettings = EgressSettings()
+    encryption: EncryptionSettings = EncryptionSettings()
     models: ModelsSettings = ModelsSettings()
     engine: EngineSettings = EngineSettings()
     queue: QueueSettings = QueueSettings()

@@ -17,6 +17,7 @@ from agent_factory.database.session import Database
 from agent_factory.database.settings import DatabaseSettings
 from agent_factory.kit.ids import uuid7
 from agent_factory.security.auth import Actor
+from agent_factory.security.encryption import EncryptionSettings, Vault, open_vault
 
 pytest_plugins = ["tests.doubles.fixtures", "tests.serving"]
 
@@ -71,6 +72,12 @@ async def database(database_url: str) -> AsyncGenerator[Database, None]:
     opened = Database(database_url, DatabaseSettings())
     yield opened
     await opened.close()
+
+
+@pytest.fixture(scope="session")
+def vault(database: Database, tmp_path_factory: pytest.TempPathFactory) -> Vault:
+    """The vault of the shared database."""
+    return open_vault(EncryptionSettings(), database.pool, tmp_path_factory.mktemp("state"))
 
 
 @pytest.fixture

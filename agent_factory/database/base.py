@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Protocol, TypeVar
+from typing import Any, NewType, Protocol, TypeVar
 from uuid import UUID
 
 from sqlalchemy import ARRAY, DateTime, LargeBinary, MetaData, Numeric, Select, Text, Uuid, func, select
@@ -11,6 +11,13 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from agent_factory.kit.clock import now
 from agent_factory.kit.ids import uuid7
+
+Sealed = NewType("Sealed", bytes)
+"""A value that `security.encryption.Vault` has encrypted for its table, column and row; the type of its column too."""
+
+
+class SealedBytes(LargeBinary):
+    """A column that holds nothing but sealed values, and that a rotation of keys seals anew."""
 
 
 class Base(DeclarativeBase):
@@ -28,6 +35,7 @@ class Base(DeclarativeBase):
     type_annotation_map = {  # noqa: RUF012 - SQLAlchemy reads it from the class, and forbids ClassVar here
         str: Text,
         bytes: LargeBinary,
+        Sealed: SealedBytes,
         datetime: DateTime(timezone=True),
         Decimal: Numeric,
         UUID: Uuid,

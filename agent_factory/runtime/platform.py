@@ -8,10 +8,11 @@ from agent_factory.runtime.engine import Engine
 from agent_factory.runtime.news import News
 from agent_factory.runtime.queue.queue import Queue
 from agent_factory.runtime.recent import Recent
+from agent_factory.security.encryption import Vault
 
 
 class Platform(msgspec.Struct, frozen=True):
-    """The database, the turns and workflow runs over it, and what agents may reach; at `app.state.platform`.
+    """The database, the turns and workflow runs over it, what agents may reach, and the vault; at `app.state.platform`.
 
     `recent` holds what rooms looked up within the last second; by `news`, rooms
     hear of what those below them do.
@@ -21,5 +22,6 @@ class Platform(msgspec.Struct, frozen=True):
     engine: Engine
     queue: Queue
     resources: Resources
+    vault: Vault
     recent: Recent = msgspec.field(default_factory=Recent)
     news: News = msgspec.field(default_factory=News)

@@ -15,6 +15,7 @@ from agent_factory.database.models.runs import (
     RunWaitRow,
     SessionRow,
 )
+from agent_factory.database.models.secrets import DataKeyRow
 from agent_factory.database.models.triggers import EventRow, TriggerRow, TriggerTickRow
 from agent_factory.database.models.workflows import WorkflowRow, WorkflowVersionRow
 
@@ -24,6 +25,7 @@ __all__ = [
     "AgentVersionRow",
     "ApiKeyRow",
     "ApprovalRow",
+    "DataKeyRow",
     "EventRow",
     "IdempotencyKeyRow",
     "MessageRow",

@@ -1,0 +1,22 @@
+"""Envelope encryption: values sealed with a key for each organisation, and those keys wrapped by one from outside.
+
+The column of a sealed value is `Mapped[Sealed]`; its `Place` is the table, the
+column and the row's primary key.
+"""
+
+from agent_factory.security.encryption.envelope import Place
+from agent_factory.security.encryption.errors import CannotDecrypt, KeyFileExposed, KeyMissing, KeyServiceAway
+from agent_factory.security.encryption.opening import open_vault
+from agent_factory.security.encryption.settings import EncryptionSettings
+from agent_factory.security.encryption.vault import Vault
+
+__all__ = [
+    "CannotDecrypt",
+    "EncryptionSettings",
+    "KeyFileExposed",
+    "KeyMissing",
+    "KeyServiceAway",
+    "Place",
+    "Vault",
+    "open_vault",
+]
