@@ -1,6 +1,5 @@
 """`agent-factory worker`: one more process that works on the runs of a database."""
 
-import asyncio
 from typing import Annotated
 
 import typer
@@ -28,6 +27,8 @@ def worker(
     `up` works on runs, too, unless AF_QUEUE__WORKER=false. SIGTERM or Ctrl-C
     stops it: runs that do not end in time go on in another process.
     """
+    import uvloop
+
     from agent_factory.cli.configuration import settings
     from agent_factory.worker import work
 
@@ -38,7 +39,7 @@ def worker(
         configured = configured.model_copy(update={"queue": queue})
     typer.echo(f"> working on runs, {configured.queue.runs} at once; Ctrl-C stops")
     runs_code(ctx)
-    asyncio.run(work(configured))
+    uvloop.run(work(configured))
     typer.echo("> stopped")
 
 

@@ -13,7 +13,14 @@ from bench.processes import cpu_seconds
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).parent
-PEERS = ("dbos==3.4.0", "langgraph", "langgraph-checkpoint-sqlite", "langgraph-checkpoint-postgres", "psycopg[binary]")
+PEERS = (
+    "dbos==3.4.0",
+    "langgraph",
+    "langgraph-checkpoint-sqlite",
+    "langgraph-checkpoint-postgres",
+    "psycopg[binary]",
+    "uvloop",
+)
 
 
 class Contender(NamedTuple):

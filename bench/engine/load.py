@@ -2,7 +2,7 @@
 
 The first line on stdin is `{"url", "folder"}`, each later one `{"steps",
 "concurrency", "seconds"}`; each is answered by a line on stdout. It stands on
-the standard library alone, for some contenders have an environment of their own.
+the standard library and uvloop alone, for some contenders have an environment of their own.
 """
 
 import asyncio
@@ -12,6 +12,8 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
+
+import uvloop
 
 Run = Callable[[int], Awaitable[None]]
 """One run of so many steps, to its end."""
@@ -47,4 +49,4 @@ def _tell(answer: dict[str, Any]) -> None:
 
 def serve(opened: Callable[[str, str], AbstractAsyncContextManager[Run]]) -> None:
     """Answer until stdin ends; `opened` takes the database's URL and a folder of the contender's own."""
-    asyncio.run(_serve(opened))
+    uvloop.run(_serve(opened))

@@ -3,8 +3,6 @@
 import asyncio
 import heapq
 from collections import OrderedDict
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from uuid import UUID
 
 
@@ -21,17 +19,12 @@ class Gate:
         self._waiting: OrderedDict[UUID, list[tuple[int, int, asyncio.Future[None]]]] = OrderedDict()
         self._count = 0
 
-    @asynccontextmanager
-    async def place(self, organization_id: UUID, priority: int = 0) -> AsyncGenerator[None, None]:
-        """Hold a place for the block."""
-        await self._enter(organization_id, priority)
-        try:
-            yield
-        finally:
-            self._free += 1
-            self._call()
+    def place(self, organization_id: UUID, priority: int = 0) -> "Place":
+        """Hold a place for the block of an `async with`."""
+        return Place(self, organization_id, priority)
 
-    async def _enter(self, organization_id: UUID, priority: int) -> None:
+    async def enter(self, organization_id: UUID, priority: int) -> None:
+        """Take a place when it is the organisation's turn."""
         if self._free and not self._waiting:
             self._free -= 1
             return
@@ -43,9 +36,13 @@ class Gate:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
-                self._free += 1  # called in and cancelled at once
-                self._call()
+                self.leave()  # called in and cancelled at once
             raise
+
+    def leave(self) -> None:
+        """Give a place back."""
+        self._free += 1
+        self._call()
 
     def _call(self) -> None:
         while self._free and self._waiting:
@@ -56,3 +53,21 @@ class Gate:
             if not turn.done():
                 self._free -= 1
                 turn.set_result(None)
+
+
+class Place:
+    """A place at a gate; a class, for an async generator a task would cost more than most tasks."""
+
+    def __init__(self, gate: Gate, organization_id: UUID, priority: int) -> None:
+        """Ask for nothing yet."""
+        self._gate = gate
+        self._organization_id = organization_id
+        self._priority = priority
+
+    async def __aenter__(self) -> None:
+        """Wait for the organisation's turn."""
+        await self._gate.enter(self._organization_id, self._priority)
+
+    async def __aexit__(self, *_: object) -> None:
+        """Let the next one in."""
+        self._gate.leave()

@@ -22,7 +22,7 @@ from agent_factory.runtime.hub import START, EventId
 from agent_factory.runtime.journal import columns, to_json
 from agent_factory.runtime.queue import events
 from agent_factory.runtime.queue.live import LiveFlow
-from agent_factory.runtime.queue.rows import FlowRun, end_event, read_flow_run, read_page, task_event
+from agent_factory.runtime.queue.rows import FlowRun, Reader, end_event, read_page, task_event
 from agent_factory.runtime.queue.settings import QueueSettings
 from agent_factory.runtime.queue.snapshots import Pinned, Snapshots
 from agent_factory.runtime.queue.statements import CANCEL, DECIDE, ENQUEUE, LAST, OPEN_WAITS
@@ -89,6 +89,7 @@ class Queue:
         settings = settings or QueueSettings()
         self.pool = database.pool
         self._writer = FlowWriter(self.pool, "", settings.patience)
+        self._reader = Reader(self.pool, settings.patience)
         self._stored: dict[tuple[UUID, str], float] = {}
         self._pokes: dict[UUID, set[asyncio.Event]] = {}
         self._listeners: list[Callable[[], None]] = []
@@ -167,7 +168,7 @@ class Queue:
 
     async def run(self, organization_id: UUID, run_id: UUID) -> FlowRun:
         """Give a run as it is; raises `RunNotFound`."""
-        return await read_flow_run(self.pool, organization_id, run_id)
+        return await self._reader.run(organization_id, run_id)
 
     async def settled(self, organization_id: UUID, run_id: UUID, seconds: float) -> FlowRun:
         """Give a run once it has ended or waits for a person, after `seconds` as it is then; raises `RunNotFound`."""

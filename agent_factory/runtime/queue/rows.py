@@ -14,10 +14,11 @@ from agent_factory.core.journal import Entry
 from agent_factory.core.model import Usage
 from agent_factory.database.driver import Row
 from agent_factory.database.pool import Pool
-from agent_factory.kit.errors import NotFound
+from agent_factory.kit.errors import NotFound, Problem
 from agent_factory.kit.money import usd
+from agent_factory.runtime.batches import Lane
 from agent_factory.runtime.flow.context import read_outcome
-from agent_factory.runtime.queue.statements import ENTRIES, PAGE, PATHS, RUN
+from agent_factory.runtime.queue.statements import ENTRIES, PAGE, PATHS, RUNS
 from agent_factory.runtime.rows import RunNotFound
 
 _ENDED = frozenset({"completed", "failed", "cancelled"})
@@ -83,12 +84,26 @@ def read_input(stored: str | None) -> Any:  # noqa: ANN401 - any JSON value
     return msgspec.json.decode(stored)["input"]
 
 
-async def read_flow_run(pool: Pool, organization_id: UUID, run_id: UUID) -> FlowRun:
-    """Read a workflow run; one of others, or of an agent, is `RunNotFound`."""
-    row = await pool.fetchrow(RUN, run_id, organization_id, again=True)
-    if row is None:
-        raise RunNotFound("There is no such workflow run, or it is not yours.")
-    return FlowRun(**{name: row[name] for name in FlowRun.__struct_fields__})
+class Reader:
+    """Reads workflow runs; those that are asked for at one time come in one statement."""
+
+    def __init__(self, pool: Pool, patience: float) -> None:
+        """Read from a pool, for as long as an operation waits for a database that is away."""
+        self._pool = pool
+        self._lane: Lane[tuple[UUID, UUID], FlowRun] = Lane(self._read, patience)
+
+    async def run(self, organization_id: UUID, run_id: UUID) -> FlowRun:
+        """Give a workflow run; one of others, or of an agent, is `RunNotFound`."""
+        return await self._lane.submit((run_id, organization_id))
+
+    async def _read(self, asked: Sequence[tuple[UUID, UUID]], _again: bool) -> list[FlowRun | Problem]:
+        runs, owners = zip(*asked, strict=True)
+        rows = await self._pool.fetch(RUNS, runs, owners, again=True)
+        found = {
+            (row["id"], row["organization_id"]): FlowRun(**{name: row[name] for name in FlowRun.__struct_fields__})
+            for row in rows
+        }
+        return [found.get(one) or RunNotFound("There is no such workflow run, or it is not yours.") for one in asked]
 
 
 class Known(msgspec.Struct, frozen=True):

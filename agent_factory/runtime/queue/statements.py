@@ -169,11 +169,12 @@ select coalesce(sum(input_tokens), 0)::bigint as input_tokens, coalesce(sum(outp
 from run_steps where run_id = $1
 """
 
-RUN = """
+RUNS = """
 select id, organization_id, kind, source, status, workflow_id, workflow_version, snapshot, priority, trigger, labels,
   input::text as input, output::text as output, error::text as error, input_tokens, output_tokens, cost_usd, epoch,
   created_by, created_at, started_at, completed_at, duration_ms, forked_from, parent_run, parent_path
-from runs where id = $1 and organization_id = $2 and kind = 'workflow'
+from runs join unnest($1::uuid[], $2::uuid[]) as asked(run, organization) on id = run and organization_id = organization
+where kind = 'workflow'
 """
 
 SNAPSHOT = "select definition::text as definition from run_snapshots where organization_id = $1 and digest = $2"
