@@ -180,7 +180,9 @@ QUERIES = {
     "idx_users_org_role": "SELECT id FROM users WHERE organization_id = made(0, 7) AND role = 'owner'",
     "idx_runs_agent_started": "SELECT id FROM runs WHERE agent_id = made(2, 7) ORDER BY started_at DESC LIMIT 20",
     "idx_runs_organization": "SELECT id FROM runs WHERE organization_id = made(0, 7) ORDER BY id DESC LIMIT 20",
-    "uq_users_email": "SELECT id FROM users WHERE lower(email) = '7@example.com'",
+    "uq_users_organization_email": (
+        "SELECT id FROM users WHERE organization_id = made(0, 7) AND lower(email) = '7@example.com'"
+    ),
 }
 
 

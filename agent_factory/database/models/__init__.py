@@ -1,9 +1,24 @@
 """The tables, one file an owner; importing the package knows them all."""
 
+from agent_factory.database.models.accounts import (
+    AccountRow,
+    DeviceRow,
+    FailedLoginsRow,
+    MailedTokenRow,
+    RecoveryCodeRow,
+)
 from agent_factory.database.models.agents import AgentRow, AgentTemplateRow, AgentVersionRow
 from agent_factory.database.models.auth import ApiKeyRow, UserRow
 from agent_factory.database.models.idempotency import IdempotencyKeyRow
-from agent_factory.database.models.organizations import OrganizationRow
+from agent_factory.database.models.mail import LetterRow
+from agent_factory.database.models.organizations import (
+    GrantRow,
+    InvitationRow,
+    OrganizationRow,
+    RoleRow,
+    TeamMemberRow,
+    TeamRow,
+)
 from agent_factory.database.models.runs import (
     ApprovalRow,
     MessageRow,
@@ -20,23 +35,34 @@ from agent_factory.database.models.triggers import EventRow, TriggerRow, Trigger
 from agent_factory.database.models.workflows import WorkflowRow, WorkflowVersionRow
 
 __all__ = [
+    "AccountRow",
     "AgentRow",
     "AgentTemplateRow",
     "AgentVersionRow",
     "ApiKeyRow",
     "ApprovalRow",
     "DataKeyRow",
+    "DeviceRow",
     "EventRow",
+    "FailedLoginsRow",
+    "GrantRow",
     "IdempotencyKeyRow",
+    "InvitationRow",
+    "LetterRow",
+    "MailedTokenRow",
     "MessageRow",
     "OrganizationRow",
     "ProcessRow",
+    "RecoveryCodeRow",
+    "RoleRow",
     "RunRow",
     "RunSnapshotRow",
     "RunStatus",
     "RunStepRow",
     "RunWaitRow",
     "SessionRow",
+    "TeamMemberRow",
+    "TeamRow",
     "TriggerRow",
     "TriggerTickRow",
     "UserRow",

@@ -3,14 +3,14 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, ForeignKeyConstraint, Index, String, UniqueConstraint, func
+from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Index, String, UniqueConstraint, func
 from sqlalchemy.orm import Mapped, mapped_column
 
 from agent_factory.database.base import Base, Created, Identified, Owned
 
 
 class UserRow(Identified, Owned, Created, Base):
-    """A person in one organisation; the address is unique in any spelling."""
+    """A membership: an account in one organisation; the address is unique in it in any spelling."""
 
     __tablename__ = "users"
 
@@ -18,12 +18,22 @@ class UserRow(Identified, Owned, Created, Base):
     email: Mapped[str] = mapped_column(String(255))
     name: Mapped[str] = mapped_column(String(255), default="", server_default="")
     role: Mapped[str] = mapped_column(String(50), default="developer", server_default="developer")
+    account_id: Mapped[UUID | None] = mapped_column(ForeignKey("accounts.id"))
+    status: Mapped[str] = mapped_column(String(20), default="active", server_default="active")
 
     __table_args__ = (
         # the target of foreign keys that cannot point into another organisation
         UniqueConstraint("organization_id", "id"),
-        Index("uq_users_email", func.lower(email), unique=True, info={"taken": "This e-mail address is in use."}),
+        Index(
+            "uq_users_organization_email",
+            "organization_id",
+            func.lower(email),
+            unique=True,
+            info={"taken": "This e-mail address is in use."},
+        ),
         Index("idx_users_org_role", "organization_id", "role"),
+        Index("idx_users_account", "account_id"),
+        CheckConstraint("status IN ('active', 'disabled')", name="status"),
     )
 
 
