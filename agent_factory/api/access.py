@@ -9,29 +9,66 @@ from starlette.requests import Request
 
 from agent_factory.api.dependencies import authenticate
 from agent_factory.kit import ids
-from agent_factory.kit.errors import NotFound
+from agent_factory.kit.errors import Kind, NotFound, Problem
 from agent_factory.security import rbac
+from agent_factory.security.auth import Actor
 
 F = TypeVar("F", bound=Callable[..., Any])
 _MARK = "__needs__"
+
+
+class OrganizationSuspended(Problem):
+    """The caller's organisation is at rest."""
+
+    kind = Kind.FORBIDDEN
+    code = "organization_suspended"
+    title = "The organisation is suspended"
+
+
+class OrganizationDeleted(Problem):
+    """The caller's organisation was deleted, and may yet be taken back."""
+
+    kind = Kind.FORBIDDEN
+    code = "organization_deleted"
+    title = "The organisation is deleted"
 
 
 class Need(msgspec.Struct, frozen=True):
     """What a route needs: a permission, or nothing at all, and why.
 
     `of` names the path parameter with the id of the resource that a grant may
-    name. Changes are audited, unless what they make is a record of its own.
+    name. With `inside`, the request or what it is about names the resource: the
+    door lets in whoever has the permission for something, and the service
+    checks for what. With `other`, that permission does as well. `at_rest` is
+    also served while the organisation is suspended or deleted. Changes are
+    audited, unless what they make is a record of its own.
     """
 
     permission: str | None
     of: str | None = None
+    inside: bool = False
+    other: str | None = None
+    at_rest: bool = False
     audited: bool = True
     why_open: str = ""
 
+    @property
+    def permissions(self) -> tuple[str, ...]:
+        """The permissions of which any does."""
+        return tuple(each for each in (self.permission, self.other) if each is not None)
 
-def needs(permission: str, *, of: str | None = None, audited: bool = True) -> Callable[[F], F]:
+
+def needs(
+    permission: str,
+    *,
+    of: str | None = None,
+    inside: bool = False,
+    other: str | None = None,
+    at_rest: bool = False,
+    audited: bool = True,
+) -> Callable[[F], F]:
     """Mark an endpoint with the permission that it needs."""
-    return _marked(Need(permission, of, audited))
+    return _marked(Need(permission, of, inside, other, at_rest, audited))
 
 
 def open_to_all(why: str) -> Callable[[F], F]:
@@ -56,11 +93,32 @@ def need_of(endpoint: Callable[..., Any]) -> Need:
 
 
 async def admit(request: Request, need: Need) -> None:
-    """Let a request in, or raise `Unauthenticated` or `Denied`: the one door before every endpoint (S43)."""
+    """Let a request in, or raise what keeps it out: the one door before every endpoint (S43)."""
     if need.permission is None:
         return
     actor = await authenticate(request.scope)
-    rbac.check(actor, need.permission, _resource(request, need) if actor.grants else None)
+    if actor.organization_status != "active" and not need.at_rest:
+        raise at_rest(actor.organization_status)
+    decide(actor, need, _resource(request, need) if actor.grants else None)
+
+
+def decide(actor: Actor, need: Need, resource: UUID | None) -> None:
+    """Raise `Denied` unless a caller may come in."""
+    assert need.permission is not None, "whoever asks comes in where nothing is needed"
+    if rbac.may(actor, need.permission, resource):
+        return
+    if need.other is not None and rbac.may(actor, need.other, resource):
+        return
+    if need.inside and any(rbac.reach(actor, each) for each in need.permissions):
+        return
+    rbac.check(actor, need.permission, resource)
+
+
+def at_rest(status: str) -> Problem:
+    """Give the error that tells that an organisation is suspended or deleted."""
+    if status == "deleted":
+        return OrganizationDeleted("One of its owners can restore it for some time.")
+    return OrganizationSuspended("Nothing is done for it until one of its owners, or the operator, resumes it.")
 
 
 def _resource(request: Request, need: Need) -> UUID | None:

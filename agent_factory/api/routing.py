@@ -41,7 +41,7 @@ class Guarded(APIRoute):
         handler = self.handler()
         if need.permission is None:
             return handler
-        self.openapi_extra = {**(self.openapi_extra or {}), "x-permission": need.permission}
+        self.openapi_extra = {**(self.openapi_extra or {}), "x-permission": " or ".join(need.permissions)}
 
         async def guarded(request: Request) -> Response:
             await admit(request, need)

@@ -11,6 +11,7 @@ class Actor(msgspec.Struct, frozen=True, kw_only=True):
 
     `rights` are those of the caller's role now, `grants` those to single
     resources by their ids; `scopes` are what the key or token may use of them.
+    `organization_status` is `active`, `suspended` or `deleted`.
     """
 
     organization_id: UUID
@@ -21,6 +22,7 @@ class Actor(msgspec.Struct, frozen=True, kw_only=True):
     rights: frozenset[str] = frozenset()
     scopes: frozenset[str] = frozenset({"*"})
     grants: Mapping[UUID, frozenset[str]] = {}
+    organization_status: str = "active"
 
 
 def system(organization_id: UUID, user_id: UUID) -> Actor:

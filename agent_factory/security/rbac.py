@@ -3,7 +3,8 @@
 A permission is `noun:verb`. A right is a permission, `noun:*` or `*`.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from uuid import UUID
 
 from agent_factory.kit.errors import Kind, Problem
@@ -11,6 +12,32 @@ from agent_factory.security.auth import Actor
 
 MEMBER = "member"
 """What everyone may who belongs to the organisation."""
+
+SELF = "self:manage"
+"""What everyone may do about his own account and membership, unless his key or token is for less."""
+
+_LIFE = ("read", "create", "edit", "run", "publish", "delete")
+
+VERBS: Mapping[str, tuple[str, ...]] = {
+    "agent": _LIFE,
+    "workflow": _LIFE,
+    "team": ("create", "edit", "delete", "grant"),
+    "org": ("edit", "suspend", "delete", "roles", "audit", "budgets", "limits", "quotas", "secrets", "usage"),
+    "user": ("manage",),
+    "billing": ("read", "manage"),
+    "marketplace": ("publish", "purchase"),
+    "apikey": ("read", "create", "delete"),
+}
+"""Every permission, by its noun."""
+
+NOUNS = frozenset(VERBS)
+"""What rights are about."""
+
+PERMISSIONS = frozenset(f"{noun}:{verb}" for noun, verbs in VERBS.items() for verb in verbs)
+"""Every permission that a right can hold."""
+
+RIGHTS = PERMISSIONS | {f"{noun}:*" for noun in NOUNS} | {"*"}
+"""Everything that a role, a key or a grant can say."""
 
 _VIEWER = frozenset({"agent:read", "workflow:read"})
 _DEVELOPER = _VIEWER | {
@@ -27,8 +54,8 @@ ROLES: Mapping[str, frozenset[str]] = {
 }
 """The specification's five roles; each of the last three holds what the one below it may (merge 9)."""
 
-NOUNS = frozenset({"agent", "workflow", "team", "org", "user", "billing", "marketplace", "apikey"})
-"""What rights are about."""
+OWNERS = frozenset({"admin", "organization_owner"})
+"""Roles that can lead an organisation; one of its active people always has one."""
 
 
 class Denied(Problem):
@@ -39,9 +66,15 @@ class Denied(Problem):
     title = "Permission denied"
 
 
-def allows(rights: Collection[str], permission: str) -> bool:
+@lru_cache(maxsize=1024)
+def _holders(permission: str) -> frozenset[str]:
+    """Give the rights of which each holds a permission."""
+    return frozenset({permission, f"{permission.partition(':')[0]}:*", "*"})
+
+
+def allows(rights: Iterable[str], permission: str) -> bool:
     """Tell whether some rights hold a permission."""
-    return permission in rights or "*" in rights or f"{permission.partition(':')[0]}:*" in rights
+    return not _holders(permission).isdisjoint(rights)
 
 
 def may(actor: Actor, permission: str, resource: UUID | None = None) -> bool:
@@ -52,14 +85,52 @@ def may(actor: Actor, permission: str, resource: UUID | None = None) -> bool:
     """
     if permission == MEMBER:
         return True
-    if not allows(actor.scopes, permission):
+    holders = _holders(permission)
+    if holders.isdisjoint(actor.scopes):
         return False
-    if allows(actor.rights, permission):
+    if permission == SELF or not holders.isdisjoint(actor.rights):
         return True
-    return resource is not None and allows(actor.grants.get(resource, ()), permission)
+    return resource is not None and not holders.isdisjoint(actor.grants.get(resource, ()))
 
 
 def check(actor: Actor, permission: str, resource: UUID | None = None) -> None:
     """Raise `Denied` unless the caller may."""
     if not may(actor, permission, resource):
-        raise Denied(f"This needs the permission {permission}, which your role, key or token does not give.")
+        raise _denied(permission)
+
+
+def reach(actor: Actor, permission: str) -> frozenset[UUID] | None:
+    """Give the resources to which a caller may do something: None for all, else those that are granted."""
+    if may(actor, permission):
+        return None
+    if not allows(actor.scopes, permission):
+        return frozenset()
+    holders = _holders(permission)
+    return frozenset(resource for resource, rights in actor.grants.items() if not holders.isdisjoint(rights))
+
+
+def check_reach(actor: Actor, permission: str) -> None:
+    """Raise `Denied` where there is nothing at all to which the caller may do this."""
+    if not may(actor, permission) and not reach(actor, permission):
+        raise _denied(permission)
+
+
+def _denied(permission: str) -> Denied:
+    return Denied(f"This needs the permission {permission}, which your role, key or token does not give.")
+
+
+@lru_cache(maxsize=1024)
+def _meant(right: str) -> frozenset[str]:
+    return frozenset(each for each in PERMISSIONS if right in _holders(each)) or frozenset({right})
+
+
+def expand(rights: Iterable[str]) -> frozenset[str]:
+    """Give every permission that some rights hold."""
+    return frozenset().union(*(_meant(right) for right in rights))
+
+
+def check_giving(actor: Actor, rights: Iterable[str], resource: UUID | None = None) -> None:
+    """Raise `Denied` where a caller would give what he has not himself, whoever is to get it (abuse 46)."""
+    lacking = sorted(each for each in expand(rights) if not may(actor, each, resource))
+    if lacking:
+        raise Denied(f"Nobody gives more than he has; you lack {', '.join(lacking)}.")

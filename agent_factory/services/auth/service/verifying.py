@@ -72,15 +72,16 @@ class Keyring:
                 self._verified.pop(digest, None)
                 raise BadKey("The key is unknown, revoked or expired; use another.")
             key, user = found
-            may, grants = await rights.rights_of(session, user), await rights.grants_of(session, user)
+            standing = await rights.standing_of(session, user)
         actor = Actor(
             organization_id=key.organization_id,
             user_id=user.id,
             role=user.role,
             key_id=key.id,
-            rights=may,
+            rights=standing.rights,
             scopes=frozenset(key.scopes),
-            grants=grants,
+            grants=standing.grants,
+            organization_status=standing.organization,
         )
         if len(self._verified) >= _MOST_VERIFIED:
             self._verified.clear()
