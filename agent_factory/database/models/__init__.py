@@ -8,6 +8,13 @@ from agent_factory.database.models.accounts import (
     RecoveryCodeRow,
 )
 from agent_factory.database.models.agents import AgentRow, AgentTemplateRow, AgentVersionRow
+from agent_factory.database.models.audit import (
+    AuditCheckpointRow,
+    AuditEventRow,
+    AuditKeyRow,
+    AuditPendingRow,
+    AuditSealRow,
+)
 from agent_factory.database.models.auth import ApiKeyRow, UserRow
 from agent_factory.database.models.idempotency import IdempotencyKeyRow
 from agent_factory.database.models.mail import LetterRow
@@ -41,6 +48,11 @@ __all__ = [
     "AgentVersionRow",
     "ApiKeyRow",
     "ApprovalRow",
+    "AuditCheckpointRow",
+    "AuditEventRow",
+    "AuditKeyRow",
+    "AuditPendingRow",
+    "AuditSealRow",
     "DataKeyRow",
     "DeviceRow",
     "EventRow",
