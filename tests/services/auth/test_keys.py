@@ -74,7 +74,7 @@ async def test_a_new_key_shows_its_secret_once_and_works(app: FastAPI, client: C
     async with client_of(app, key) as other:
         me = (await other.get("/api/v1/auth/me")).json()
     assert me["key_id"] == made.json()["id"]
-    assert me["user"]["role"] == "owner"
+    assert me["user"]["role"] == "organization_owner"
 
 
 async def test_the_database_holds_no_secret(client: Client, database: Database) -> None:
