@@ -1,5 +1,6 @@
 """Ids: prefixed, sortable, one text for each."""
 
+import threading
 import time
 from uuid import UUID
 
@@ -36,11 +37,39 @@ def test_a_new_id_is_a_uuid_of_version_7_with_the_present_time() -> None:
     assert before <= value.int >> 80 <= after
 
 
-def test_later_ids_sort_after_earlier_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    stamps = iter(range(1_700_000_000_000_000_000, 1_700_000_001_000_000_000, 1_000_000))
-    monkeypatch.setattr(time, "time_ns", lambda: next(stamps))
-    made = [encode("run", uuid7()) for _ in range(1_000)]
+def test_ids_sort_in_the_order_in_which_they_were_made() -> None:
+    """Runs that one process queues within a millisecond go in their order."""
+    made = [uuid7() for _ in range(10_000)]
     assert made == sorted(made)
+
+
+def test_ids_of_several_threads_are_all_in_order_and_differ() -> None:
+    made: list[list[UUID]] = [[] for _ in range(4)]
+
+    def make(into: list[UUID]) -> None:
+        into += [uuid7() for _ in range(2_000)]
+
+    threads = [threading.Thread(target=make, args=(each,)) for each in made]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(each == sorted(each) for each in made)
+    assert len({value.int >> 64 for each in made for value in each}) == 8_000
+
+
+def test_ids_of_one_moment_go_on_counting_and_a_clock_that_is_set_back_is_believed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = [uuid7().int // 2**80 * 1_000_000 + 10**12]
+    monkeypatch.setattr(time, "time_ns", lambda: clock[0])
+    same = [uuid7() for _ in range(5_000)]
+    clock[0] -= 900 * 1_000_000
+    slightly = uuid7()
+    clock[0] -= 3600 * 10**9
+    back = uuid7()
+    assert [*same, slightly] == sorted([*same, slightly])
+    assert back.int >> 80 == clock[0] // 1_000_000
 
 
 def test_ids_made_together_differ() -> None:
