@@ -20,6 +20,8 @@ TENANT_TABLES = sorted(
     {"organizations"} | {name for name, table in Base.metadata.tables.items() if "organization_id" in table.columns}
 )
 SEEN_BY_SYSTEM = {
+    "audit_events",
+    "audit_seals",
     "organizations",
     "users",
     "api_keys",

@@ -37,7 +37,7 @@ from agent_factory.database.models.runs import (
     RunWaitRow,
     SessionRow,
 )
-from agent_factory.database.models.secrets import DataKeyRow
+from agent_factory.database.models.secrets import DataKeyRow, SecretRow
 from agent_factory.database.models.triggers import EventRow, TriggerRow, TriggerTickRow
 from agent_factory.database.models.workflows import WorkflowRow, WorkflowVersionRow
 
@@ -72,6 +72,7 @@ __all__ = [
     "RunStatus",
     "RunStepRow",
     "RunWaitRow",
+    "SecretRow",
     "SessionRow",
     "TeamMemberRow",
     "TeamRow",
