@@ -15,6 +15,7 @@ from agent_factory.api.middleware import BodyGuard, Entrance
 from agent_factory.api.operations import operations
 from agent_factory.api.problems import on_http, on_problem, on_validation
 from agent_factory.api.room import Room
+from agent_factory.connectors.mail.post import Post
 from agent_factory.core.tool import ToolFactory
 from agent_factory.database.embedded import Server
 from agent_factory.database.migrations import migrate
@@ -36,6 +37,7 @@ from agent_factory.runtime.sandbox.sandbox import Sandbox
 from agent_factory.runtime.scheduler.scheduler import Scheduler
 from agent_factory.security.egress import Egress
 from agent_factory.security.encryption import open_vault
+from agent_factory.security.passwords import Passwords
 from agent_factory.services.agents.room import room as agents
 from agent_factory.services.auth.room import room as auth
 from agent_factory.services.auth.service import Keyring
@@ -141,7 +143,18 @@ async def open_platform(settings: Settings) -> AsyncGenerator[Platform, None]:
 
         queue = Queue(database, settings.queue, payloads)
         vault = open_vault(settings.encryption, database.pool, settings.database.data_dir)
-        platform = Platform(database=database, engine=engine, queue=queue, resources=resources, vault=vault)
+        mail = Post(database.pool, vault, settings.mail)
+        passwords = Passwords(settings.passwords)
+        stack.callback(passwords.close)
+        platform = Platform(
+            database=database,
+            engine=engine,
+            queue=queue,
+            resources=resources,
+            vault=vault,
+            mail=mail,
+            passwords=passwords,
+        )
         for room in ROOMS:
             if room.subscribe is not None:
                 room.subscribe(platform)
@@ -154,6 +167,8 @@ async def open_platform(settings: Settings) -> AsyncGenerator[Platform, None]:
         if settings.scheduler.enabled:
             scheduler = Scheduler(database, partial(fire, platform), settings.scheduler)
             stack.push_async_callback(_stop, asyncio.create_task(scheduler.run_forever(), name="scheduler"))
+        if settings.mail.deliver:
+            stack.push_async_callback(_stop, asyncio.create_task(mail.deliver_forever(), name="mail"))
         yield platform
 
 

@@ -18,6 +18,7 @@ from pydantic_settings import (
 )
 
 from agent_factory.api.settings import ServerSettings
+from agent_factory.connectors.mail.settings import MailSettings
 from agent_factory.database.settings import DatabaseSettings
 from agent_factory.kit.errors import Invalid
 from agent_factory.monitoring.settings import LoggingSettings
@@ -28,6 +29,7 @@ from agent_factory.runtime.scheduler.settings import SchedulerSettings
 from agent_factory.runtime.settings import EngineSettings, ToolsSettings
 from agent_factory.security.egress import EgressSettings
 from agent_factory.security.encryption import EncryptionSettings
+from agent_factory.security.passwords import PasswordSettings
 from agent_factory.storage.settings import StorageSettings
 
 _PREFIX = "AF_"
@@ -72,6 +74,8 @@ class Settings(BaseSettings):
     tools: ToolsSettings = ToolsSettings()
     sandbox: SandboxSettings = SandboxSettings()
     storage: StorageSettings = StorageSettings()
+    mail: MailSettings = MailSettings()
+    passwords: PasswordSettings = PasswordSettings()
 
     @classmethod
     def settings_customise_sources(

@@ -14,6 +14,7 @@ import pytest
 from fastapi import FastAPI
 
 from agent_factory.assembly import make_app
+from agent_factory.connectors.mail.settings import MailSettings
 from agent_factory.database.models import UserRow
 from agent_factory.database.session import Database
 from agent_factory.database.settings import DatabaseSettings
@@ -28,6 +29,7 @@ ROOT = Path(__file__).resolve().parents[1]
 _QUIET = LoggingSettings(level="warning", requests=False)
 _IDLE = QueueSettings(worker=False)
 _ASLEEP = SchedulerSettings(enabled=False)
+_UNSENT = MailSettings(deliver=False)
 
 
 class Client(httpx2.AsyncClient):
@@ -59,7 +61,13 @@ def settings_for(database_url: str, **more: Any) -> Settings:
 
     Applications of several tests share a database, and a worker works on whatever is in it.
     """
-    usual = {"database": DatabaseSettings(url=database_url), "logging": _QUIET, "queue": _IDLE, "scheduler": _ASLEEP}
+    usual = {
+        "database": DatabaseSettings(url=database_url),
+        "logging": _QUIET,
+        "queue": _IDLE,
+        "scheduler": _ASLEEP,
+        "mail": _UNSENT,
+    }
     return Settings.model_validate({**usual, **more})
 
 

@@ -2,6 +2,7 @@
 
 import msgspec
 
+from agent_factory.connectors.mail.post import Post
 from agent_factory.database.session import Database
 from agent_factory.runtime.compile import Resources
 from agent_factory.runtime.engine import Engine
@@ -9,13 +10,16 @@ from agent_factory.runtime.news import News
 from agent_factory.runtime.queue.queue import Queue
 from agent_factory.runtime.recent import Recent
 from agent_factory.security.encryption import Vault
+from agent_factory.security.passwords import Passwords
 
 
 class Platform(msgspec.Struct, frozen=True):
     """The database, the turns and workflow runs over it, what agents may reach, and the vault; at `app.state.platform`.
 
-    `recent` holds what rooms looked up within the last second; by `news`, rooms
-    hear of what those below them do.
+    `mail` takes letters with a transaction and sends them after it; `passwords`
+    hashes and checks without holding up the rest. `recent` holds what rooms
+    looked up within the last second; by `news`, rooms hear of what those below
+    them do.
     """
 
     database: Database
@@ -23,5 +27,7 @@ class Platform(msgspec.Struct, frozen=True):
     queue: Queue
     resources: Resources
     vault: Vault
+    mail: Post
+    passwords: Passwords
     recent: Recent = msgspec.field(default_factory=Recent)
     news: News = msgspec.field(default_factory=News)

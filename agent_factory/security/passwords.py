@@ -36,7 +36,8 @@ class PasswordSettings(BaseModel):
     The parameters are OWASP's for Argon2id. Passwords that were hashed with
     others go on working and are hashed anew when they are next used. `threads`
     hash at a time, half of the processors if absent, and `waiting` more
-    passwords may wait.
+    passwords may wait. Within `window` seconds, as many may be wrong for one
+    account, and as many from one network address.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -47,6 +48,9 @@ class PasswordSettings(BaseModel):
     threads: int | None = Field(default=None, ge=1, le=64)
     waiting: int = Field(default=256, ge=0)
     shortest: int = Field(default=12, ge=8, le=128)
+    wrong_for_account: int = Field(default=10, ge=1)
+    wrong_from_address: int = Field(default=300, ge=1)
+    window: float = Field(default=900.0, gt=0)
 
 
 class TooManyLogins(Unavailable):

@@ -1,0 +1,1 @@
+"""Systems outside that the product talks to."""

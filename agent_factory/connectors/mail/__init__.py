@@ -1,0 +1,1 @@
+"""Mail: what is posted in a transaction is sent after it."""
