@@ -17,10 +17,10 @@ import msgspec
 
 from agent_factory.core.journal import Entry
 from agent_factory.core.message import Message
+from agent_factory.database.batches import Lane
 from agent_factory.database.pool import Pool
 from agent_factory.kit.errors import Conflict, Unavailable
 from agent_factory.kit.ids import uuid7
-from agent_factory.runtime.batches import Lane
 from agent_factory.runtime.statements import AMEND, BEGIN, BEGUN, PUT, SETTLE, SETTLED
 
 Status = Literal["waiting", "completed", "failed", "cancelled"]

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 import asyncpg
 
-from agent_factory.runtime.batches import Lane
+from agent_factory.database.batches import Lane
 from bench.engine.load import Run, serve
 
 _TABLE = "create table if not exists steps (run uuid, path text, output jsonb, primary key (run, path))"

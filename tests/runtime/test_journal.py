@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from agent_factory.core.agent import Agent
 from agent_factory.core.event import TurnCompleted
 from agent_factory.core.journal import Entry
+from agent_factory.database.batches import Lane
 from agent_factory.database.errors import ConnectionLost
 from agent_factory.database.session import Database
 from agent_factory.kit.clock import now
 from agent_factory.kit.errors import Invalid, Problem, Unavailable
 from agent_factory.kit.ids import uuid7
-from agent_factory.runtime.batches import Lane
 from agent_factory.runtime.journal import Begin, Fenced, Put, RunJournal, SessionMoved, Settle, Writer, to_json
 from agent_factory.runtime.statements import BEGIN, PUT, SETTLE
 from agent_factory.security.auth import Actor

@@ -12,11 +12,11 @@ import msgspec
 from agent_factory.core.event import TaskFinished, TurnCompleted, TurnEvent, TurnFailed
 from agent_factory.core.journal import Entry
 from agent_factory.core.model import Usage
+from agent_factory.database.batches import Lane
 from agent_factory.database.driver import Row
 from agent_factory.database.pool import Pool
 from agent_factory.kit.errors import NotFound, Problem
 from agent_factory.kit.money import usd
-from agent_factory.runtime.batches import Lane
 from agent_factory.runtime.flow.context import read_outcome
 from agent_factory.runtime.queue.statements import ENTRIES, PAGE, PATHS, RUNS
 from agent_factory.runtime.rows import RunNotFound

@@ -9,9 +9,9 @@ from uuid import UUID
 import msgspec
 
 from agent_factory.core.journal import Entry
+from agent_factory.database.batches import Lane
 from agent_factory.database.pool import Pool
 from agent_factory.kit.errors import Conflict
-from agent_factory.runtime.batches import Lane
 from agent_factory.runtime.journal import Fenced, columns, entry_rows
 from agent_factory.runtime.queue.statements import ENQUEUE, ENQUEUED, SETTLE, SETTLED
 
