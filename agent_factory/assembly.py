@@ -38,6 +38,7 @@ from agent_factory.runtime.scheduler.scheduler import Scheduler
 from agent_factory.security.egress import Egress
 from agent_factory.security.encryption import open_vault
 from agent_factory.security.passwords import Passwords
+from agent_factory.security.tokens import Tokens
 from agent_factory.services.agents.room import room as agents
 from agent_factory.services.auth.room import room as auth
 from agent_factory.services.auth.service import Keyring
@@ -152,6 +153,7 @@ async def open_platform(settings: Settings) -> AsyncGenerator[Platform, None]:
             queue=queue,
             resources=resources,
             vault=vault,
+            tokens=Tokens(database.pool, vault, settings.auth),
             mail=mail,
             passwords=passwords,
         )

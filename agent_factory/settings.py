@@ -30,6 +30,7 @@ from agent_factory.runtime.settings import EngineSettings, ToolsSettings
 from agent_factory.security.egress import EgressSettings
 from agent_factory.security.encryption import EncryptionSettings
 from agent_factory.security.passwords import PasswordSettings
+from agent_factory.security.tokens import AuthSettings
 from agent_factory.storage.settings import StorageSettings
 
 _PREFIX = "AF_"
@@ -67,6 +68,7 @@ class Settings(BaseSettings):
     logging: LoggingSettings = LoggingSettings()
     egress: EgressSettings = EgressSettings()
     encryption: EncryptionSettings = EncryptionSettings()
+    auth: AuthSettings = AuthSettings()
     models: ModelsSettings = ModelsSettings()
     engine: EngineSettings = EngineSettings()
     queue: QueueSettings = QueueSettings()

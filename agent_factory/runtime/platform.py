@@ -11,15 +11,16 @@ from agent_factory.runtime.queue.queue import Queue
 from agent_factory.runtime.recent import Recent
 from agent_factory.security.encryption import Vault
 from agent_factory.security.passwords import Passwords
+from agent_factory.security.tokens import Tokens
 
 
 class Platform(msgspec.Struct, frozen=True):
     """The database, the turns and workflow runs over it, what agents may reach, and the vault; at `app.state.platform`.
 
-    `mail` takes letters with a transaction and sends them after it; `passwords`
-    hashes and checks without holding up the rest. `recent` holds what rooms
-    looked up within the last second; by `news`, rooms hear of what those below
-    them do.
+    `tokens` signs and reads access tokens. `mail` takes letters with a
+    transaction and sends them after it; `passwords` hashes and checks without
+    holding up the rest. `recent` holds what rooms looked up within the last
+    second; by `news`, rooms hear of what those below them do.
     """
 
     database: Database
@@ -27,6 +28,7 @@ class Platform(msgspec.Struct, frozen=True):
     queue: Queue
     resources: Resources
     vault: Vault
+    tokens: Tokens
     mail: Post
     passwords: Passwords
     recent: Recent = msgspec.field(default_factory=Recent)

@@ -15,7 +15,7 @@ from agent_factory.database.models.audit import (
     AuditPendingRow,
     AuditSealRow,
 )
-from agent_factory.database.models.auth import ApiKeyRow, UserRow
+from agent_factory.database.models.auth import ApiKeyRow, LoginRow, SigningKeyRow, UserRow
 from agent_factory.database.models.idempotency import IdempotencyKeyRow
 from agent_factory.database.models.mail import LetterRow
 from agent_factory.database.models.organizations import (
@@ -61,6 +61,7 @@ __all__ = [
     "IdempotencyKeyRow",
     "InvitationRow",
     "LetterRow",
+    "LoginRow",
     "MailedTokenRow",
     "MessageRow",
     "OrganizationRow",
@@ -74,6 +75,7 @@ __all__ = [
     "RunWaitRow",
     "SecretRow",
     "SessionRow",
+    "SigningKeyRow",
     "TeamMemberRow",
     "TeamRow",
     "TriggerRow",
