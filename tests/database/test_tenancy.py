@@ -38,6 +38,11 @@ SEEN_BY_SYSTEM = {
     "events",
     "run_waits",
     "approvals",
+    "budgets",
+    "quotas",
+    "meters",
+    "reservations",
+    "usage_days",
 }
 
 

@@ -16,7 +16,16 @@ from agent_factory.database.models.audit import (
     AuditSealRow,
 )
 from agent_factory.database.models.auth import ApiKeyRow, LoginRow, SigningKeyRow, UserRow
+from agent_factory.database.models.billing import (
+    BudgetRow,
+    MeterRow,
+    QuotaRow,
+    ReservationRow,
+    UsageDayRow,
+    UsageMarkRow,
+)
 from agent_factory.database.models.idempotency import IdempotencyKeyRow
+from agent_factory.database.models.limits import OrganizationOriginRow, RateCounterRow
 from agent_factory.database.models.mail import LetterRow
 from agent_factory.database.models.organizations import (
     GrantRow,
@@ -53,6 +62,7 @@ __all__ = [
     "AuditKeyRow",
     "AuditPendingRow",
     "AuditSealRow",
+    "BudgetRow",
     "DataKeyRow",
     "DeviceRow",
     "EventRow",
@@ -64,9 +74,14 @@ __all__ = [
     "LoginRow",
     "MailedTokenRow",
     "MessageRow",
+    "MeterRow",
+    "OrganizationOriginRow",
     "OrganizationRow",
     "ProcessRow",
+    "QuotaRow",
+    "RateCounterRow",
     "RecoveryCodeRow",
+    "ReservationRow",
     "RoleRow",
     "RunRow",
     "RunSnapshotRow",
@@ -80,6 +95,8 @@ __all__ = [
     "TeamRow",
     "TriggerRow",
     "TriggerTickRow",
+    "UsageDayRow",
+    "UsageMarkRow",
     "UserRow",
     "WorkflowRow",
     "WorkflowVersionRow",

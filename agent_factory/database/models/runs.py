@@ -77,7 +77,8 @@ class RunRow(Identified, Owned, Created, Base):
     `owner` and `epoch` say which process works on it. `attempts` counts how
     often processes died over it without getting further than `progress` steps;
     `signals` counts what happened that a waiting run wants to know of.
-    `parent_run` and `parent_path` name the task that started it.
+    `parent_run` and `parent_path` name the task that started it, `key_id` the
+    API key, where one did.
     """
 
     __tablename__ = "runs"
@@ -117,11 +118,11 @@ class RunRow(Identified, Owned, Created, Base):
     cost_usd: Mapped[Decimal | None]
     owner: Mapped[str | None]
     epoch: Mapped[int] = mapped_column(default=0, server_default=text("0"))
-    lease_until: Mapped[datetime | None]
     attempts: Mapped[int] = mapped_column(default=0, server_default=text("0"))
     progress: Mapped[int] = mapped_column(default=0, server_default=text("0"))
     signals: Mapped[int] = mapped_column(default=0, server_default=text("0"))
     created_by: Mapped[UUID | None]
+    key_id: Mapped[UUID | None]
     started_at: Mapped[datetime | None] = mapped_column(sort_order=92)
     completed_at: Mapped[datetime | None] = mapped_column(sort_order=93)
     duration_ms: Mapped[int | None] = mapped_column(sort_order=94)
@@ -146,6 +147,8 @@ class RunRow(Identified, Owned, Created, Base):
             "organization_id",
             postgresql_where=text("status = 'running' AND kind = 'workflow'"),
         ),
+        # usage is read by time, and what comes later lies behind
+        Index("idx_runs_created_at", "created_at", postgresql_using="brin"),
         {"postgresql_partition_by": "RANGE (id)"},
     )
 
@@ -168,7 +171,10 @@ class RunStepRow(Owned, Created, Base):
     output_tokens: Mapped[int] = mapped_column(BigInteger, default=0, server_default=text("0"))
     cost_usd: Mapped[Decimal | None]
 
-    __table_args__ = ({"postgresql_partition_by": "RANGE (run_id)"},)
+    __table_args__ = (
+        Index("idx_run_steps_created_at", "created_at", postgresql_using="brin"),
+        {"postgresql_partition_by": "RANGE (run_id)"},
+    )
 
 
 class RunWaitRow(Owned, Created, Base):

@@ -1,0 +1,1 @@
+"""What many organisations on one installation need."""

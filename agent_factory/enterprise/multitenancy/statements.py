@@ -1,0 +1,39 @@
+"""The SQL of the ledger. The time is PostgreSQL's, so that no two processes disagree about a period."""
+
+LIMITS = """
+select null::uuid as budget_id, metric, null as period, amount, null as subject, null as agent, null::uuid as key_id
+from quotas where organization_id = $1
+union all
+select b.id, b.metric, b.period, b.amount, b.subject, a.name, b.key_id
+from budgets b left join agents a on a.id = b.agent_id and a.organization_id = b.organization_id
+where b.organization_id = $1
+"""
+
+TAKE = "select id, granted, full_key, rooms::text as rooms from take_reservations($1::text::jsonb)"
+
+SETTLE = "select settle_reservations($1::text::jsonb)"
+
+SWEEP = "select sweep_reservations($1, $2::uuid[], $3, $4)"
+
+ROLL = "select roll_usage(make_interval(secs => $1))"
+
+CLEAN = """
+delete from meters m where m.held = 0 and (
+  m.since > '1970-01-01 00:00:00+00' and m.since < now() - interval '400 days'
+  or m.run_id is not null and not exists (
+    select from runs r where r.id = m.run_id and r.status in ('pending', 'running', 'waiting')
+  ) and m.run_id < run_bound(now() - interval '1 day')
+)
+"""
+
+GAUGE = """
+insert into meters (organization_id, key, since, used) values ($1, $2, '1970-01-01 00:00:00+00', $3)
+on conflict (organization_id, key, since) do update set used = excluded.used
+"""
+
+METER = "select used, held from meters where organization_id = $1 and key = $2 and since = '1970-01-01 00:00:00+00'"
+
+WITH_STORAGE_QUOTA = """
+select o.id from organizations o left join quotas q on q.organization_id = o.id and q.metric = 'storage_bytes'
+where case when q.organization_id is null then $1 else q.amount is not null end
+"""
