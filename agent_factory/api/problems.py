@@ -12,6 +12,8 @@ from starlette.types import Scope
 
 from agent_factory.core.schema import pointer
 from agent_factory.kit.errors import FieldError, Invalid, Kind, NotFound, Problem
+from agent_factory.kit.redaction import Redactor
+from agent_factory.security.auth import Actor
 
 STATUS: dict[Kind, int] = {
     Kind.MALFORMED: 400,
@@ -109,9 +111,18 @@ def respond(problem: Problem, scope: Scope, headers: Mapping[str, str] | None = 
         out["Retry-After"] = str(max(1, round(problem.retry_after)))
     path: str = scope["path"]
     if path == "/v1" or path.startswith("/v1/"):
-        return Response(msgspec.json.encode(openai_shape(problem)), status, out, "application/json")
+        return Response(_written(openai_shape(problem), scope), status, out, "application/json")
     body = document(problem, instance=path, request_id=scope.get("state", {}).get("request_id"))
-    return Response(msgspec.json.encode(body), status, out, "application/problem+json")
+    return Response(_written(body, scope), status, out, "application/problem+json")
+
+
+def _written(body: dict[str, Any], scope: Scope) -> bytes:
+    """Write an error without what is known to be secret to whom it is told."""
+    redactor: Redactor | None = getattr(scope["app"].state, "redactor", None) if "app" in scope else None
+    if redactor is not None:
+        actor: Actor | None = scope.get("state", {}).get("actor")
+        body = redactor.document(body, str(actor.organization_id) if actor else "")
+    return msgspec.json.encode(body)
 
 
 def document(problem: Problem, *, instance: str | None = None, request_id: str | None = None) -> dict[str, Any]:

@@ -173,6 +173,15 @@ class ToolTask(Strict):
     arguments: dict[str, Template] = Field(default={})
 
 
+class SecretUse(Strict):
+    """A secret by its name, and where it goes: a header, or the query; `{}` in `format` stands for its value."""
+
+    name: str = Field(min_length=1, max_length=100)
+    header: str = Field(default="Authorization", pattern=r"^[A-Za-z0-9-]{1,100}$")
+    query: str | None = Field(default=None, min_length=1, max_length=100)
+    format: str | None = Field(default=None, max_length=200, pattern=r"\{(base64)?\}")
+
+
 class Http(Strict):
     """One HTTP request through the guard; the output is `{status, headers, body}`."""
 
@@ -183,7 +192,7 @@ class Http(Strict):
     json_body: Template = Field(default=None, alias="json")
     body: str | None = None
     expect: tuple[int, ...] = ()
-    secret: str | None = Field(default=None, max_length=200)
+    secret: Annotated[str, Field(min_length=1, max_length=100)] | SecretUse | None = None
     max_bytes: int = Field(default=1_000_000, ge=1, le=100_000_000)
 
 

@@ -76,7 +76,8 @@ class ToolContext(msgspec.Struct, frozen=True):
     - `egress`: the guarded HTTP client (`security.egress.Egress`)
     - `private_hosts`: tuple of `host:port` that the operator opens although they are private
     - `workspace`: `Path` of the folder that holds this organisation's files
-    - `secrets`: function from a secret's name to its value; it raises `NotFound`
+    - `secrets`: async function (name, host) that gives a secret's value for a request to that host; it raises
+      `NotFound`, or `SecretHostMismatch` where the secret's owner bound it to other hosts
     - `databases`: mapping of a database's name to its URL
     - `mcp_servers`: mapping of a name to `{command, args, env}` of a server that this machine starts
     - `run_agent`: async function (name, message) that gives another agent's answer

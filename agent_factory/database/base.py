@@ -16,6 +16,10 @@ Sealed = NewType("Sealed", bytes)
 """A value that `security.encryption.Vault` has encrypted for its table, column and row; the type of its column too."""
 
 
+PLAIN = "plain"
+"""In the `info` of a sealed column, names the column that held the value in the clear, until it is sealed."""
+
+
 class SealedBytes(LargeBinary):
     """A column that holds nothing but sealed values, and that a rotation of keys seals anew."""
 

@@ -3,36 +3,38 @@
 import logging
 import re
 import sys
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from functools import lru_cache
 from typing import Any, cast
 
 import orjson
 import structlog
 
+from agent_factory.kit.redaction import MASK, SHORTEST, Redactor, masked_credentials
 from agent_factory.monitoring.settings import LoggingSettings
 
 _SECRET_NAMES = re.compile(
     r"authorization|cookie|passw|secret|token$|api[-_]?key|credential|private[-_]?key|^dsn$", re.IGNORECASE
 )
-_SECRET_VALUES = re.compile(
-    r"\baf_[0-9a-z]{12}_[A-Za-z0-9_-]{20,}|\bsk-[A-Za-z0-9_-]{16,}|\bhf_[A-Za-z0-9]{16,}"
-    r"|\bBearer +[A-Za-z0-9._~+/=-]{8,}|(?<=://)[^/\s:@]+:[^/\s@]+(?=@)"
-)
-_SHORTEST_SECRET = 8
-"""Characters; no pattern above matches less."""
-_MASK = "[redacted]"
 
 
-def configure(settings: LoggingSettings) -> None:
-    """Send this process's logs, ours and those of libraries, to standard error as JSON."""
+def configure(settings: LoggingSettings, redactor: Redactor | None = None) -> None:
+    """Send this process's logs, ours and those of libraries, to standard error as JSON.
+
+    What `redactor` knows to be secret is masked, besides what looks like it.
+    """
+    mask = (redactor or Redactor()).logged
+
+    def masked(_logger: object, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
+        return redact(event, mask)
+
     level = logging.getLevelNamesMapping()[settings.level.upper()]
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
-        redact,
+        masked,
     ]
     structlog.configure(
         processors=[*shared, structlog.processors.JSONRenderer(serializer=_json)],
@@ -53,9 +55,9 @@ def configure(settings: LoggingSettings) -> None:
     logging.basicConfig(level=max(level, logging.WARNING), handlers=[handler], force=True)
 
 
-def redact(_logger: object, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
-    """Mask values under secret names, and keys and tokens inside any text."""
-    return {name: _MASK if _is_secret(name) else _clean(value) for name, value in event.items()}
+def redact(event: Mapping[str, Any], mask: Callable[[str], str] = masked_credentials) -> dict[str, Any]:
+    """Mask values under secret names, and secrets inside any text."""
+    return {name: MASK if _is_secret(name) else _clean(value, mask) for name, value in event.items()}
 
 
 @lru_cache(maxsize=1024)
@@ -63,15 +65,17 @@ def _is_secret(name: str) -> bool:
     return _SECRET_NAMES.search(name) is not None
 
 
-def _clean(value: object) -> Any:  # noqa: ANN401 - log values are of any type
+def _clean(value: object, mask: Callable[[str], str]) -> Any:  # noqa: ANN401 - log values are of any type
     if isinstance(value, str):
-        return _SECRET_VALUES.sub(_MASK, value) if len(value) >= _SHORTEST_SECRET else value
+        return mask(value) if len(value) >= SHORTEST else value
     if isinstance(value, Mapping):
         members = cast("Mapping[object, Any]", value)
-        return redact(None, "", {str(name): member for name, member in members.items()})
+        return redact({str(name): member for name, member in members.items()}, mask)
     if isinstance(value, list | tuple):
-        return [_clean(item) for item in cast("list[Any]", value)]
-    return value
+        return [_clean(item, mask) for item in cast("list[Any]", value)]
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    return mask(str(value))
 
 
 def _json(event: object, **_options: object) -> bytes:

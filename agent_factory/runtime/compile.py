@@ -13,6 +13,8 @@ from agent_factory.core.schema import Schema
 from agent_factory.core.tool import Tool, ToolContext, ToolFactory
 from agent_factory.kit.catalog import Catalog
 from agent_factory.kit.errors import FieldError, Invalid, NotFound, Problem
+from agent_factory.kit.redaction import Redactor
+from agent_factory.runtime.doors import own_doors
 from agent_factory.runtime.guardrails import Guards, compile_guardrails
 from agent_factory.runtime.models import Models, ResolvedModel
 
@@ -21,11 +23,16 @@ MAX_TOOLS = 256
 
 
 class Resources(msgspec.Struct, frozen=True):
-    """What agents may reach. `doors` is handed to tools as `ToolContext.resources`."""
+    """What agents may reach.
+
+    `doors` is handed to tools as `ToolContext.resources`, narrowed by
+    `own_doors`; what `redactor` knows reaches neither a model nor a journal.
+    """
 
     models: Models
     tools: Catalog[ToolFactory]
     doors: Mapping[str, Any] = {}
+    redactor: Redactor = msgspec.field(default_factory=Redactor)
 
 
 class BoundTool(msgspec.Struct, frozen=True):
@@ -53,13 +60,16 @@ class Compiled(msgspec.Struct, frozen=True):
     output_schema: Schema | None
     agents: Mapping[str, Agent]
     children: dict[str, "Compiled"]
+    organization_id: str = ""
 
     async def child(self, name: str) -> "Compiled":
         """Compile one of the agents that this one may call; an unknown name is `NotFound`."""
         if name not in self.children:
             if name not in self.agents:
                 raise NotFound(f"This agent may not call an agent {name!r}; known are: {', '.join(self.agents)}.")
-            self.children[name] = await compile_agent(self.agents[name], self.resources, self.agents)
+            self.children[name] = await compile_agent(
+                self.agents[name], self.resources, self.agents, organization_id=self.organization_id
+            )
         return self.children[name]
 
 
@@ -68,14 +78,17 @@ async def compile_agent(
     resources: Resources,
     agents: Mapping[str, Agent] | None = None,
     functions: Mapping[str, Tool] | None = None,
+    *,
+    organization_id: str = "",
 ) -> Compiled:
-    """Check a definition against what is there and make it ready to run.
+    """Check a definition against what is there for an organisation and make it ready to run.
 
     `functions` are a script's own tools, by name. Raises `UnknownModel`, or
     `Invalid` with the pointer of every tool that cannot be made.
     """
     model = await resources.models.find(agent.model)
-    tools = await _bind(agent, resources, functions or {})
+    context = ToolContext(organization_id=organization_id, resources=await own_doors(resources.doors, organization_id))
+    tools = await _bind(agent, resources, context, functions or {})
     return Compiled(
         agent=agent,
         resources=resources,
@@ -88,6 +101,7 @@ async def compile_agent(
         output_schema=None if agent.output is None else Schema(agent.output, at="/output"),
         agents=agents or {},
         children={},
+        organization_id=organization_id,
     )
 
 
@@ -97,13 +111,15 @@ def named_output(schema: dict[str, Any]) -> OutputSchema:
     return OutputSchema(title or "answer", schema)
 
 
-async def _bind(agent: Agent, resources: Resources, functions: Mapping[str, Tool]) -> dict[str, BoundTool]:
+async def _bind(
+    agent: Agent, resources: Resources, context: ToolContext, functions: Mapping[str, Tool]
+) -> dict[str, BoundTool]:
     bound: dict[str, BoundTool] = {}
     faults: list[FieldError] = []
     for index, item in enumerate(agent.tools):
         at = f"/tools/{index}"
         try:
-            made, permission = await _make(item, resources, functions)
+            made, permission = await _make(item, resources, context, functions)
         except Problem as error:
             faults += [FieldError(at + e.pointer, e.detail) for e in error.errors] or [FieldError(at, error.detail)]
             continue
@@ -118,12 +134,13 @@ async def _bind(agent: Agent, resources: Resources, functions: Mapping[str, Tool
     return bound
 
 
-async def _make(item: Tool | ToolUse, resources: Resources, functions: Mapping[str, Tool]) -> tuple[list[Tool], str]:
+async def _make(
+    item: Tool | ToolUse, resources: Resources, context: ToolContext, functions: Mapping[str, Tool]
+) -> tuple[list[Tool], str]:
     if isinstance(item, Tool):
         return [item], "allow"
     if item.use in functions:
         return [functions[item.use]], item.permission
-    context = ToolContext(resources=resources.doors)
     return await resources.tools.get(item.use).build(item.config, item.name, context), item.permission
 
 

@@ -45,7 +45,7 @@ class Definitions:
         # An id may be used again once its object is gone: only the same object will do.
         if ready is None or ready.agent is not agent or ready.agents != agents:
             digest, definition = write_definition(agent, agents)
-            compiled = await compile_agent(agent, self._resources, agents)
+            compiled = await compile_agent(agent, self._resources, agents, organization_id=str(organization_id))
             ready = Ready(agent, agents, digest, definition, compiled)
             _keep(self._by_object, place, ready, _MOST)
             _keep(self._by_digest, (organization_id, digest), ready, _MOST)
@@ -57,7 +57,7 @@ class Definitions:
         if ready is not None:
             return ready.compiled
         pinned = await read_definition(self._pool, organization_id, digest)
-        return await compile_agent(pinned.agent, self._resources, pinned.agents)
+        return await compile_agent(pinned.agent, self._resources, pinned.agents, organization_id=str(organization_id))
 
     def to_store(self, organization_id: UUID, ready: Ready) -> str | None:
         """Give the definition as JSON, or None where the database is known to hold it."""

@@ -1,40 +1,73 @@
 """What the tools of one process may reach, under the names that `ToolContext.resources` promises."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+from uuid import UUID
 
-from agent_factory.kit.errors import NotFound
-from agent_factory.runtime.settings import ToolsSettings
+from agent_factory.kit.redaction import Redactor
+from agent_factory.runtime.secrets import NoStore, Secrets, SecretStore
+from agent_factory.runtime.settings import Opened, ToolsSettings
 from agent_factory.security.egress import Egress
 
+O = TypeVar("O", bound=Opened)  # noqa: E741 - what is opened
 
-def doors(settings: ToolsSettings, egress: Egress, workspace: Path) -> dict[str, Any]:
-    """Open what the settings allow; `workspace` is the folder of files, or of one such folder an organisation."""
+Home = Callable[[], Awaitable[UUID | None]]
+"""Tells the installation's first organisation."""
 
-    def secret(name: str) -> str:
-        """Give a secret's value; one that is not set is `NotFound`."""
-        if name not in settings.secrets:
-            raise NotFound(f"There is no secret {name!r} here; the operator sets it in AF_TOOLS__SECRETS.")
-        return settings.secrets[name].get_secret_value()
+_NARROW = "narrow"
+"""The door behind which stands what differs from one organisation to the next."""
+
+
+async def _nobody() -> UUID | None:
+    return None
+
+
+def doors(
+    settings: ToolsSettings,
+    egress: Egress,
+    workspace: Path,
+    *,
+    store: SecretStore | None = None,
+    redactor: Redactor | None = None,
+    home: Home = _nobody,
+) -> dict[str, Any]:
+    """Open what the settings allow; `workspace` is the folder of files, or of one such folder an organisation.
+
+    Without a `store` there are only the operator's secrets, as in a script.
+    """
+
+    async def narrow(organization_id: str) -> dict[str, Any]:
+        first = await home() if organization_id else None
+
+        def opened(things: Mapping[str, O]) -> dict[str, O]:
+            return {name: thing for name, thing in things.items() if thing.open_to(organization_id, first)}
+
+        secrets = Secrets(organization_id, opened(settings.secrets), store or NoStore(), redactor or Redactor())
+        return {
+            "secrets": secrets.reveal,
+            "databases": {name: each.url.get_secret_value() for name, each in opened(settings.databases).items()},
+            "mcp_servers": {name: each.entry() for name, each in opened(settings.mcp_servers).items()},
+        }
 
     return {
         "egress": egress,
         "private_hosts": settings.private_hosts,
         "workspace": workspace,
-        "secrets": secret,
-        "databases": {name: url.get_secret_value() for name, url in settings.databases.items()},
-        "mcp_servers": settings.mcp_servers,
         "search_urls": settings.search_urls,
+        _NARROW: narrow,
     }
 
 
-def own_doors(doors: Mapping[str, Any], organization_id: str) -> dict[str, Any]:
-    """Narrow what a process may reach to what one organisation may: its files are in a folder of its own.
+async def own_doors(doors: Mapping[str, Any], organization_id: str) -> dict[str, Any]:
+    """Narrow what a process may reach to what one organisation may: its secrets, and files in a folder of its own.
 
-    Without an organisation, as in a script, nothing changes.
+    Without an organisation, as in a script, everything is open.
     """
     own = dict(doors)
+    narrow: Callable[[str], Awaitable[dict[str, Any]]] | None = own.pop(_NARROW, None)
+    if narrow is not None:
+        own |= await narrow(organization_id)
     if organization_id and "workspace" in own:
         own["workspace"] = own["workspace"] / organization_id
     return own

@@ -42,6 +42,9 @@ async def run_tools(scope: Scope, step: int, calls: list[ToolCall]) -> Message:
     """
     scope.meter.begin_calls(len(calls))
     plans = [await _plan(scope, f"tool/{step}/{index}", call) for index, call in enumerate(calls)]
+    if scope.context.spending is not None:
+        due = sum(plan.bound is not None and scope.journal.get(plan.path) is None for plan in plans)
+        await scope.context.spending.calls(f"tool/{step}", due)
     if len(plans) == 1:
         return Message("tool", (await _run(scope, plans[0]),))
     # All are awaited, so that what has been done is recorded even if one of them ends the turn.
@@ -163,7 +166,7 @@ async def _call(scope: Scope, plan: Plan, bound: BoundTool) -> tuple[str, bool]:
     async def run_agent(name: str, message: str) -> str:
         return await _ask_agent(scope, plan.path, name, message)
 
-    doors = own_doors(scope.compiled.resources.doors, context.organization_id) | {"run_agent": run_agent}
+    doors = await own_doors(scope.compiled.resources.doors, context.organization_id) | {"run_agent": run_agent}
     try:
         content = await bound.tool.call(
             plan.arguments,

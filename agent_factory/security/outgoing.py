@@ -1,7 +1,9 @@
 """What tools need for requests of their own: the guarded client, hosts by name, secrets bound to a host."""
 
+import base64
 import re
 from collections.abc import Iterable, Mapping
+from typing import Self
 
 import msgspec
 import orjson
@@ -11,6 +13,7 @@ from pydantic import Field
 
 from agent_factory.core.tool import ToolContext, ToolDenied
 from agent_factory.kit.errors import FieldError, Invalid
+from agent_factory.kit.redaction import without
 from agent_factory.security.egress import Answer, Egress
 
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
@@ -22,19 +25,45 @@ _FRAMING = frozenset(
 _TOLD = ("content-type", "location", "retry-after", "etag", "link")
 """Response headers that a model may need."""
 
-_SHORTEST_MASKED = 4
-"""Characters of a secret that is masked; a shorter one would blank out ordinary words."""
-
 
 class BoundSecret(pydantic.BaseModel):
-    """A secret that goes along as a header to one host, and to no other."""
+    """A secret that goes along as a header, or in the query, to one host and to no other."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
     secret: str = Field(min_length=1, max_length=100, description="Name of the stored secret.")
     host: str = Field(min_length=1, max_length=255, description="The exact host; with :port where it is not the usual.")
     header: str = Field(default="Authorization", pattern=r"^[A-Za-z0-9-]{1,100}$")
-    format: str = Field(default="Bearer {}", max_length=200, description="The value; {} stands for the secret.")
+    query: str | None = Field(
+        default=None, min_length=1, max_length=100, description="Name in the query, instead of the header."
+    )
+    format: str | None = Field(
+        default=None,
+        max_length=200,
+        description="The value: {} stands for the secret, {base64} for its Base64; by default 'Bearer {}' in a "
+        "header, and {} in the query.",
+    )
+
+    @pydantic.model_validator(mode="after")
+    def _names_the_secret(self) -> Self:
+        if self.format is not None and "{}" not in self.format and "{base64}" not in self.format:
+            raise ValueError("format has to hold {} or {base64}, where the secret goes")
+        return self
+
+    def written(self, value: str) -> str:
+        """Write the value as it is sent."""
+        form = self.format or ("{}" if self.query else "Bearer {}")
+        if "{base64}" in form:
+            return form.replace("{base64}", base64.b64encode(value.encode()).decode())
+        return form.replace("{}", value)
+
+
+class Credentials(msgspec.Struct, frozen=True):
+    """What goes along with one request and is shown to nobody; `values` are the texts to mask in its answer."""
+
+    headers: dict[str, str] = {}
+    params: dict[str, str] = {}
+    values: tuple[str, ...] = ()
 
 
 def guarded(context: ToolContext, tool: str) -> Egress:
@@ -70,24 +99,33 @@ def allows(patterns: Iterable[str], host: str) -> bool:
     )
 
 
-def secret_headers(secrets: Iterable[BoundSecret], url: str, context: ToolContext, tool: str) -> dict[str, str]:
-    """Give the headers of the secrets that are bound to this URL's host.
+async def credentials(secrets: Iterable[BoundSecret], url: str, context: ToolContext, tool: str) -> Credentials:
+    """Give the credentials that are bound to this URL's host, for a request that is about to leave.
 
     A secret never travels in the clear: over http it is `ToolDenied`, unless
-    the operator opened that very host.
+    the operator opened that very host. One whose owner bound it to other hosts
+    is `SecretHostMismatch`, an unknown one `NotFound`.
     """
     host = host_of(url)
     target = yarl.URL(url)
     private: tuple[str, ...] = context.resources.get("private_hosts") or ()
     safe = target.scheme == "https" or f"{target.host}:{target.port}" in private
     headers: dict[str, str] = {}
+    params: dict[str, str] = {}
+    values: list[str] = []
     for bound in secrets:
         if bound.host.lower() != host:
             continue
         if not safe:
             raise ToolDenied(f"The secret for {host} is sent over https only.")
-        headers[bound.header] = bound.format.replace("{}", context.need("secrets", tool)(bound.secret))
-    return headers
+        value: str = await context.need("secrets", tool)(bound.secret, host)
+        written = bound.written(value)
+        if bound.query is not None:
+            params[bound.query] = written
+        else:
+            headers[bound.header] = written
+        values += [written, value]
+    return Credentials(headers, params, tuple(values))
 
 
 def merged_headers(fixed: Mapping[str, str], asked: Mapping[str, str], secret: Mapping[str, str]) -> dict[str, str]:
@@ -106,37 +144,24 @@ def merged_headers(fixed: Mapping[str, str], asked: Mapping[str, str], secret: M
     return {**fixed, **asked, **secret}
 
 
-def readable(answer: Answer, secrets: Mapping[str, str]) -> dict[str, object]:
+def readable(answer: Answer, values: Iterable[str]) -> dict[str, object]:
     """Give an answer as a model reads it: status, some headers, the body as JSON or text.
 
-    A secret that the other server echoes is masked.
+    `values` are secrets, which are masked where the other server echoes them.
     """
-    values = secret_values(secrets)
     out: dict[str, object] = {"status": answer.status}
     for name in _TOLD:
         if name in answer.headers:
-            out[name.replace("-", "_")] = masked(answer.headers[name], values)
+            out[name.replace("-", "_")] = without(answer.headers[name], values)
     if not answer.body:
         return out
     kind = answer.headers.get("content-type", "")
     if b"\0" in answer.body[:10_000]:
         out["body"] = f"({len(answer.body)} bytes that are no text)"
         return out
-    text = masked(answer.text, values)
+    text = without(answer.text, values)
     out["body"] = msgspec.Raw(text.encode()) if "json" in kind and _is_json(text) else text
     return out
-
-
-def secret_values(headers: Mapping[str, str]) -> list[str]:
-    """Give the texts to mask of secret headers: each as it is sent, and without a word such as Bearer before it."""
-    return [v for h in headers.values() for v in (h, h.rpartition(" ")[2]) if len(v) >= _SHORTEST_MASKED]
-
-
-def masked(text: str, values: Iterable[str]) -> str:
-    """Replace every secret value in a text by asterisks."""
-    for value in values:
-        text = text.replace(value, "***")
-    return text
 
 
 def _is_json(text: str) -> bool:

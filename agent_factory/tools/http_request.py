@@ -10,11 +10,11 @@ from agent_factory.kit.errors import FieldError, Invalid
 from agent_factory.security.outgoing import (
     BoundSecret,
     allows,
+    credentials,
     guarded,
     host_of,
     merged_headers,
     readable,
-    secret_headers,
 )
 
 Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
@@ -56,18 +56,18 @@ class _Requests:
             raise ToolDenied(f"Requests to {host} are not allowed here; allowed: {', '.join(settings.hosts)}.")
         if json is not None and body is not None:
             raise Invalid("Send json or body, not both.", errors=[FieldError("/body", "json is given too")])
-        secrets = secret_headers(settings.secrets, url, context, plugin.name)
+        sent = await credentials(settings.secrets, url, context, plugin.name)
         answer = await guarded(context, plugin.name).request(
             method or settings.methods[0],
             url,
-            headers=merged_headers(settings.headers, headers or {}, secrets),
+            headers=merged_headers(settings.headers, headers or {}, sent.headers),
             json=json,
             body=None if body is None else body.encode(),
-            params=params,
+            params={**(params or {}), **sent.params},
             timeout=settings.timeout,
             max_bytes=settings.max_bytes,
         )
-        return readable(answer, secrets)
+        return readable(answer, sent.values)
 
 
 def _parameters(settings: HttpSettings) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import anyio
 import httpx2
 import msgspec
 import pydantic
+import yarl
 from mcp.client import Client
 from mcp.shared.exceptions import MCPError
 from mcp_types import CONNECTION_CLOSED, INVALID_REQUEST, REQUEST_TIMEOUT, CallToolResult, TextContent
@@ -18,7 +19,7 @@ from pydantic import Field
 from agent_factory.core.plugin import Settings, ToolPlugin
 from agent_factory.core.tool import Tool, ToolContext, ToolDenied, ToolError, ToolTimeout
 from agent_factory.kit.errors import FieldError, Invalid, Problem
-from agent_factory.security.outgoing import BoundSecret, guarded, host_of, secret_headers
+from agent_factory.security.outgoing import BoundSecret, credentials, guarded, host_of
 from agent_factory.tools.mcp_client.connection import Connection
 from agent_factory.tools.mcp_client.transport import GuardedTransport, over_http, over_stdio
 
@@ -74,14 +75,20 @@ class _Line:
     def _open(self) -> AbstractAsyncContextManager[Client]:
         settings = self._settings
         if settings.url is not None:
-            headers = secret_headers(settings.secrets, settings.url, self._context, plugin.name)
-            self._guard = GuardedTransport(guarded(self._context, plugin.name))
-            return over_http(self._guard, settings.url, headers, settings.timeout)
+            return self._over_http(settings.url)
         catalogue: Mapping[str, Mapping[str, Any]] = self._context.resources.get("mcp_servers") or {}
         entry = catalogue.get(settings.server or "")
         if entry is None:
             raise ToolDenied(f"No MCP server {settings.server!r} is in the catalogue; only the operator adds one.")
         return over_stdio(entry, settings.timeout)
+
+    @asynccontextmanager
+    async def _over_http(self, url: str) -> AsyncGenerator[Client, None]:
+        sent = await credentials(self._settings.secrets, url, self._context, plugin.name)
+        self._guard = GuardedTransport(guarded(self._context, plugin.name))
+        target = str(yarl.URL(url).extend_query(sent.params))
+        async with over_http(self._guard, target, sent.headers, self._settings.timeout) as client:
+            yield client
 
     def _told(self, error: Exception) -> Problem:
         """Say what went wrong, and close a connection that is of no more use."""

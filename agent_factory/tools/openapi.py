@@ -15,11 +15,11 @@ from agent_factory.core.tool import Tool, ToolContext
 from agent_factory.kit.errors import FieldError, Invalid
 from agent_factory.security.outgoing import (
     BoundSecret,
+    credentials,
     guarded,
     host_of,
     merged_headers,
     readable,
-    secret_headers,
 )
 from agent_factory.tools.openapi_document.operations import Operation, base_url, operations, read_operation, request
 
@@ -65,10 +65,12 @@ async def _document(settings: OpenApiSettings, context: ToolContext) -> dict[str
     if settings.document is not None:
         return settings.document
     url = settings.url or ""
+    sent = await credentials(settings.secrets, url, context, plugin.name)
     answer = await guarded(context, plugin.name).request(
         "GET",
         url,
-        headers=secret_headers(settings.secrets, url, context, plugin.name),
+        headers=sent.headers,
+        params=sent.params,
         timeout=settings.timeout,
         max_bytes=_MAX_DOCUMENT,
         redirects=0 if settings.secrets else 3,
@@ -128,17 +130,18 @@ def _tool(operation: Operation, base: str, name: str, settings: OpenApiSettings)
         asked = request(operation, base, arguments)
         if host_of(asked.url) != host:
             raise Invalid("The values make another host's URL.", errors=[FieldError("", "leads to another host")])
-        secrets = secret_headers(settings.secrets, asked.url, context, plugin.name)
+        sent = await credentials(settings.secrets, asked.url, context, plugin.name)
         answer = await guarded(context, plugin.name).request(
             operation.method,
             asked.url,
-            headers=merged_headers(settings.headers, asked.headers, secrets),
+            headers=merged_headers(settings.headers, asked.headers, sent.headers),
+            params=sent.params,
             json=asked.json,
             body=asked.body,
             timeout=settings.timeout,
             max_bytes=settings.max_bytes,
         )
-        return readable(answer, secrets)
+        return readable(answer, sent.values)
 
     return Tool(
         name,

@@ -12,7 +12,7 @@ from agent_factory.core.plugin import Settings, ToolPlugin
 from agent_factory.core.tool import Tool, ToolContext, ToolError, ToolUnavailable
 from agent_factory.kit.errors import NotFound, Problem
 from agent_factory.security.egress import Answer
-from agent_factory.security.outgoing import guarded
+from agent_factory.security.outgoing import guarded, host_of
 
 Engine = Literal["serper", "duckduckgo", "duckduckgo_lite"]
 
@@ -76,7 +76,7 @@ class _Search:
 
     async def _serper(self, query: str, url: str, context: ToolContext) -> list[Hit]:
         try:
-            key: str = context.need("secrets", plugin.name)(self._settings.secret)
+            key: str = await context.need("secrets", plugin.name)(self._settings.secret, host_of(url))
         except (NotFound, ToolUnavailable):
             raise _NoKey from None
         body: dict[str, object] = {"q": query, "num": self._settings.results}

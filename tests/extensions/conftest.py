@@ -38,7 +38,7 @@ async def _agree(name: str, message: str) -> str:
     return f"{name}: {message}"
 
 
-def _no_secret(name: str) -> str:
+async def _no_secret(name: str, host: str) -> str:
     raise NotFound(f"There is no secret {name!r}.")
 
 

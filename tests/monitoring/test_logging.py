@@ -31,7 +31,7 @@ logging.getLogger("theirs").info("too quiet")
 
 
 def masked(**event: object) -> dict[str, object]:
-    return dict(redact(None, "", dict(event)))
+    return redact(event)
 
 
 @pytest.mark.parametrize(

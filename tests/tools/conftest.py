@@ -13,7 +13,7 @@ from tests.doubles import web as doubles
 SECRETS = {"TOKEN": "s3cr3t-value", "SERPER_API_KEY": "serper-key"}
 
 
-def secret(name: str) -> str:
+async def secret(name: str, host: str) -> str:
     """Give a stored secret, as the platform does."""
     if name not in SECRETS:
         raise NotFound(f"There is no secret {name!r}.")

@@ -16,7 +16,7 @@ HTML = {"Content-Type": "text/html; charset=utf-8"}
 JSON = {"Content-Type": "application/json"}
 
 
-def _no_secret(name: str) -> str:
+async def _no_secret(name: str, host: str) -> str:
     raise NotFound(name)
 
 

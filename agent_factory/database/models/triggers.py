@@ -7,13 +7,14 @@ from uuid import UUID
 from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, String, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from agent_factory.database.base import Base, Created, Identified, Owned, Updated
+from agent_factory.database.base import PLAIN, Base, Created, Identified, Owned, Sealed, Updated
 
 
 class TriggerRow(Identified, Owned, Updated, Base):
     """One way into a workflow; which columns count depends on `type`.
 
-    `path` and `method` are a webhook's, and `secret` is what signs its calls;
+    `path` and `method` are a webhook's, and `sealed_secret` is what signs its
+    calls (`secret` is one from before there were sealed ones, until it is);
     `timezone`, `misfire`, `next_at` and `last_at` are a schedule's, and
     `event_type` is an event trigger's.
     """
@@ -27,6 +28,7 @@ class TriggerRow(Identified, Owned, Updated, Base):
     path: Mapped[str | None] = mapped_column(String(500))
     method: Mapped[str | None] = mapped_column(String(10))
     secret: Mapped[bytes | None]
+    sealed_secret: Mapped[Sealed | None] = mapped_column(info={PLAIN: "secret"})
     event_type: Mapped[str | None]
     timezone: Mapped[str | None] = mapped_column(String(100))
     misfire: Mapped[str | None] = mapped_column(String(20))

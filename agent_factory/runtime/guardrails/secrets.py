@@ -5,6 +5,7 @@ import re
 from collections import Counter
 
 from agent_factory.core.agent import GuardrailUse, Strict
+from agent_factory.kit.redaction import KEY_FORMATS
 from agent_factory.runtime.guardrails.finder import Finder
 from agent_factory.runtime.guardrails.rule import Rule, actions
 
@@ -14,35 +15,6 @@ _MOST_KEY = 16_384
 _WORD_ENDS = re.compile(r"(?=[^A-Za-z0-9_=-])")
 _TOKEN_ENDS = re.compile(r"(?=[^A-Za-z0-9_=.-])")
 _VALUE_ENDS = re.compile(r"(?=[^A-Za-z0-9_.~!@#$%^&*+/=-])")
-
-_PREFIXES = (
-    r"A(?:KIA|SIA|BIA|CCA)[A-Z2-7]{16}(?![A-Za-z0-9])",  # AWS
-    r"gh[pousr]_[A-Za-z0-9]{36}",  # GitHub
-    r"github_pat_[A-Za-z0-9_]{22}",
-    r"sk-[A-Za-z0-9_-]{20}",  # OpenAI, Anthropic and those who copied them
-    r"[srp]k_(?:live|test)_[A-Za-z0-9]{10}",  # Stripe
-    r"whsec_[A-Za-z0-9+/]{24}",
-    r"xox[abeoprs]-[A-Za-z0-9-]{10}",  # Slack
-    r"xapp-[0-9]-[A-Za-z0-9-]{10}",
-    r"AIza[A-Za-z0-9_-]{35}",  # Google
-    r"GOCSPX-[A-Za-z0-9_-]{20}",
-    r"glpat-[A-Za-z0-9_-]{20}",  # GitLab
-    r"npm_[A-Za-z0-9]{36}",
-    r"pypi-[A-Za-z0-9_-]{50}",
-    r"hf_[A-Za-z0-9]{30}",  # Hugging Face
-    r"gsk_[A-Za-z0-9]{40}",  # Groq
-    r"r8_[A-Za-z0-9]{37}",  # Replicate
-    r"SG\.[A-Za-z0-9_-]{16,32}\.[A-Za-z0-9_-]{16}",  # SendGrid
-    r"key-[0-9a-f]{32}",  # Mailgun
-    r"dop_v1_[0-9a-f]{64}",  # DigitalOcean
-    r"dapi[0-9a-f]{32}",  # Databricks
-    r"shp(?:at|ca|pa|ss)_[0-9a-fA-F]{32}",  # Shopify
-    r"lin_api_[A-Za-z0-9]{32}",  # Linear
-    r"dckr_pat_[A-Za-z0-9_-]{20}",  # Docker
-    r"hv[sb]\.[A-Za-z0-9_-]{24}",  # Vault
-    r"[0-9]{8,10}:AA[A-Za-z0-9_-]{33}",  # Telegram
-    r"af_[A-Za-z0-9]{12}_[A-Za-z0-9_-]{40}",  # ours
-)
 
 _NAMES = (
     r"api[_-]?key|apikey|access[_-]?key|secret[_-]?key|account[_-]?key|private[_-]?key|encryption[_-]?key|"
@@ -81,7 +53,7 @@ _FINDERS = (
     ),
     Finder(
         label="key",
-        pattern=re.compile(rf"(?<![A-Za-z0-9])(?:{'|'.join(_PREFIXES)})"),
+        pattern=re.compile(rf"(?<![A-Za-z0-9])(?:{'|'.join(KEY_FORMATS)})"),
         longest=80,
         hint=re.compile("[_:.A-Z-]"),
         until=_WORD_ENDS,

@@ -11,10 +11,10 @@ from agent_factory.database.base import Sealed
 from agent_factory.database.data_keys import DataKey
 from agent_factory.database.pool import Pool
 from agent_factory.kit.ids import uuid7
+from agent_factory.kit.kept import Kept
 from agent_factory.security.encryption import envelope
 from agent_factory.security.encryption.envelope import Place
 from agent_factory.security.encryption.errors import CannotDecrypt, KeyMissing
-from agent_factory.security.encryption.kept import Kept
 from agent_factory.security.encryption.wrapping import Wrapper
 
 _SEEN_SECONDS = 60.0

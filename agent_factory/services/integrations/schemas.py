@@ -1,11 +1,13 @@
-"""What travels about tools."""
+"""What travels about tools and secrets."""
 
-from typing import Any
+from typing import Annotated, Any
+from uuid import UUID
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from agent_factory.api.paging import PageOf
-from agent_factory.api.schemas import Input, Output
+from agent_factory.api.schemas import Id, Input, Moment, Output
+from agent_factory.services.integrations.rules import LONGEST, SHORTEST
 
 
 class ToolOut(Output):
@@ -36,3 +38,47 @@ class ToolResult(Output):
     is_error: bool
     code: str | None
     duration_ms: int
+
+
+SecretName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,63}$")]
+"""How agents and workflows name a secret."""
+
+SecretValue = Annotated[str, StringConstraints(min_length=SHORTEST, max_length=LONGEST)]
+Hosts = Annotated[
+    list[Annotated[str, StringConstraints(min_length=1, max_length=260)]], Field(min_length=1, max_length=50)
+]
+"""Exact hosts, with `:port` where it is not the usual; `*.example.com` for all below a domain."""
+
+
+class SecretCreate(Input):
+    """A secret, and the hosts that it may be sent to."""
+
+    name: SecretName
+    value: SecretValue = Field(repr=False)
+    hosts: Hosts
+    description: str = Field(default="", max_length=1_000)
+
+
+class SecretReplace(Input):
+    """Another value; `hosts` and `description` stay where they are left out."""
+
+    value: SecretValue = Field(repr=False)
+    hosts: Hosts | None = None
+    description: str | None = Field(default=None, max_length=1_000)
+
+
+class SecretOut(Output):
+    """A secret without its value; `fingerprint` changes with every new value, and says nothing about it."""
+
+    id: Annotated[UUID, Id("sec")]
+    name: str
+    description: str
+    hosts: list[str]
+    fingerprint: str
+    created_at: Moment
+    updated_at: Moment
+    last_used_at: Moment | None
+
+
+class SecretPage(PageOf[SecretOut]):
+    """A page of secrets."""

@@ -28,7 +28,7 @@ MCP = {
 SECRET = "s3cr3t-value"
 
 
-def secret(name: str) -> str:
+async def secret(name: str, host: str) -> str:
     """Give a stored secret, as the platform does."""
     if name != "TOKEN":
         raise NotFound(f"There is no secret {name!r}.")

@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from agent_factory.database.migrations.walls import ALL, wall
+
 revision = "0009"
 down_revision = "0008"
 branch_labels = None
@@ -35,8 +37,35 @@ def upgrade() -> None:
     op.execute("ALTER TABLE data_keys FORCE ROW LEVEL SECURITY")
     op.execute("CREATE POLICY system ON data_keys TO af_system USING (true)")
     op.execute("GRANT SELECT, INSERT, UPDATE, DELETE ON data_keys TO af_system")
+    op.create_table(
+        "secrets",
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("organization_id", sa.Uuid(), nullable=False),
+        sa.Column("name", sa.String(64), nullable=False),
+        sa.Column("description", sa.String(1000), nullable=False),
+        sa.Column("hosts", sa.ARRAY(sa.Text()), nullable=False),
+        sa.Column("value", sa.LargeBinary(), nullable=False),
+        sa.Column("fingerprint", sa.String(16), nullable=False),
+        sa.Column("created_by", sa.Uuid(), nullable=True),
+        sa.Column("last_used_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("updated_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["organization_id"],
+            ["organizations.id"],
+            name="fk_secrets_organization_id_organizations",
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("id", name="pk_secrets"),
+        sa.UniqueConstraint("organization_id", "name", name="uq_secrets_organization_id_name"),
+    )
+    op.create_index("idx_secrets_organization", "secrets", ["organization_id", "id"])
+    wall("secrets", ALL, "SELECT, UPDATE")
+    op.add_column("triggers", sa.Column("sealed_secret", sa.LargeBinary(), nullable=True))
 
 
 def downgrade() -> None:
     op.execute("SET LOCAL lock_timeout = '5s'")
+    op.drop_column("triggers", "sealed_secret")
+    op.drop_table("secrets")
     op.drop_table("data_keys")

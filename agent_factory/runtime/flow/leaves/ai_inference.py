@@ -33,5 +33,5 @@ async def ai_inference(call: TaskCall) -> Any:  # noqa: ANN401 - any JSON value
         settings=config.settings.model_copy(update=own),
         limits=Limits(steps=2, seconds=_SECONDS),
     )
-    compiled = await compile_agent(agent, resources_of(call))
+    compiled = await compile_agent(agent, resources_of(call), organization_id=call.context.organization_id)
     return answer_of(await take_turn(call, compiled, user(config.prompt), call.place), compiled)

@@ -1,7 +1,7 @@
 """One HTTP request through the guard, with an idempotency key and its answer as data."""
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any, cast
@@ -9,20 +9,19 @@ from typing import Any, cast
 import orjson
 import yarl
 
-from agent_factory.core.task import Http
+from agent_factory.core.task import Http, SecretUse
 from agent_factory.kit.clock import now
 from agent_factory.kit.errors import FieldError, Invalid, Kind, Problem
+from agent_factory.kit.redaction import without
 from agent_factory.runtime.flow.context import TaskCall
 from agent_factory.runtime.flow.leaves.reach import key_of, tool_context
 from agent_factory.security.egress import Answer
 from agent_factory.security.outgoing import (
     BoundSecret,
+    credentials,
     guarded,
     host_of,
-    masked,
     merged_headers,
-    secret_headers,
-    secret_values,
 )
 
 _SECONDS = 60.0
@@ -64,26 +63,25 @@ async def http(call: TaskCall) -> dict[str, Any]:
     config = cast("Http", call.config)
     if config.json_body is not None and config.body is not None:
         raise Invalid("Send json or body, not both.", errors=[FieldError("/config/body", "json is given too")])
-    context = tool_context(call)
+    context = await tool_context(call)
     host_of(config.url, at="/config/url")
-    secrets = secret_headers(_bound(call, config), config.url, context, "http")
+    sent = await credentials(_bound(call, config), config.url, context, "http")
     answer = await guarded(context, "http").request(
         config.method,
-        str(yarl.URL(config.url).extend_query(_query(config.query))),
-        headers=merged_headers(_keyed(call, config.headers), config.headers, secrets),
+        str(yarl.URL(config.url).extend_query(_query(config.query) | sent.params)),
+        headers=merged_headers(_keyed(call, config.headers), config.headers, sent.headers),
         json=config.json_body,
         body=None if config.body is None else config.body.encode(),
         timeout=call.node.task.timeout or _SECONDS,
         max_bytes=config.max_bytes,
     )
-    values = secret_values(secrets)
     expected = answer.status in config.expect if config.expect else answer.status // 100 == 2  # noqa: PLR2004 - success
     if not expected:
-        raise _problem(answer, values)
+        raise _problem(answer, sent.values)
     return {
         "status": answer.status,
-        "headers": {name: masked(value, values) for name, value in answer.headers.items()},
-        **_body(answer, values),
+        "headers": {name: without(value, sent.values) for name, value in answer.headers.items()},
+        **_body(answer, sent.values),
     }
 
 
@@ -102,7 +100,9 @@ def _bound(call: TaskCall, config: Http) -> tuple[BoundSecret, ...]:
     if braces and fixed.count("/") < 3:  # noqa: PLR2004 - the third ends the host
         detail = "with a secret, the URL's host has to be written out, up to the first / behind it"
         raise Invalid("The secret is bound to no host.", errors=[FieldError("/config/url", detail)])
-    return (BoundSecret(secret=config.secret, host=host_of(fixed, at="/config/url")),)
+    host = host_of(fixed, at="/config/url")
+    use = SecretUse(name=config.secret) if isinstance(config.secret, str) else config.secret
+    return (BoundSecret(secret=use.name, host=host, header=use.header, query=use.query, format=use.format),)
 
 
 def _query(query: Mapping[str, Any]) -> dict[str, str | list[str]]:
@@ -118,19 +118,19 @@ def _word(value: Any) -> str:  # noqa: ANN401 - any JSON value
     return value if isinstance(value, str) else orjson.dumps(value).decode()
 
 
-def _body(answer: Answer, secrets: list[str]) -> dict[str, Any]:
+def _body(answer: Answer, secrets: Sequence[str]) -> dict[str, Any]:
     if not answer.body:
         return {"body": None}
     kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "application/json" or kind.endswith("+json"):
-        text = masked(answer.text, secrets)
+        text = without(answer.text, secrets)
         try:
             return {"body": orjson.loads(text)}
         except orjson.JSONDecodeError:
             return {"body": text}
     if b"\0" in answer.body or not (_is_utf8(answer.body) or "charset" in answer.headers.get("content-type", "")):
         return {"body": base64.b64encode(answer.body).decode(), "encoding": "base64"}
-    return {"body": masked(answer.text, secrets)}
+    return {"body": without(answer.text, secrets)}
 
 
 def _is_utf8(data: bytes) -> bool:
@@ -141,8 +141,8 @@ def _is_utf8(data: bytes) -> bool:
     return True
 
 
-def _problem(answer: Answer, secrets: list[str]) -> Problem:
-    text = "" if b"\0" in answer.body else " ".join(masked(answer.text, secrets).split())
+def _problem(answer: Answer, secrets: Sequence[str]) -> Problem:
+    text = "" if b"\0" in answer.body else " ".join(without(answer.text, secrets).split())
     detail = f"{yarl.URL(answer.url).host} answered {answer.status}"
     detail += f": {text[:_EXCERPT]}" if text else "."
     if answer.status in _PASSING or answer.status >= _SERVER_ERROR:

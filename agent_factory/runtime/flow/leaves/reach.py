@@ -29,7 +29,7 @@ def key_of(call: TaskCall) -> str:
     return call.key if call.context.run_id else ""
 
 
-def tool_context(call: TaskCall, **doors: Any) -> ToolContext:  # noqa: ANN401 - each door has its own type
+async def tool_context(call: TaskCall, **doors: Any) -> ToolContext:  # noqa: ANN401 - each door has its own type
     """Give what a tool may know and reach in a task, with more doors of the task's own."""
     context = call.context
     return ToolContext(
@@ -37,5 +37,5 @@ def tool_context(call: TaskCall, **doors: Any) -> ToolContext:  # noqa: ANN401 -
         call_id=call.path,
         organization_id=context.organization_id,
         idempotency_key=key_of(call),
-        resources=own_doors(resources_of(call).doors, context.organization_id) | doors,
+        resources=await own_doors(resources_of(call).doors, context.organization_id) | doors,
     )

@@ -8,7 +8,7 @@ import msgspec
 from agent_factory.core.agent import digest
 from agent_factory.core.message import user
 from agent_factory.core.task import ToolTask
-from agent_factory.core.tool import Tool, ToolContext
+from agent_factory.core.tool import Tool
 from agent_factory.kit.errors import FieldError, Invalid, NotFound
 from agent_factory.runtime.flow.context import TaskCall
 from agent_factory.runtime.flow.leaves.reach import resources_of, tool_context
@@ -36,13 +36,13 @@ async def tool(call: TaskCall) -> Any:  # noqa: ANN401 - any JSON value
         end = await take_turn(call, await compiled_agent(call, name), user(message), f"{call.place}/agent")
         return end.text
 
-    return _value(await chosen.call(config.arguments, tool_context(call, run_agent=run_agent)))
+    return _value(await chosen.call(config.arguments, await tool_context(call, run_agent=run_agent)))
 
 
 async def _made(call: TaskCall, config: ToolTask) -> dict[str, Tool]:
     resources = resources_of(call)
     plugin = resources.tools.get(_plugin(config))
-    made = await plugin.build(config.config, None, ToolContext(resources=resources.doors))
+    made = await plugin.build(config.config, None, await tool_context(call))
     return {tool.name: _whole(tool) for tool in made}
 
 

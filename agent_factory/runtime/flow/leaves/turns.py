@@ -36,7 +36,7 @@ async def compiled_agent(call: TaskCall, agent: str | dict[str, Any], version: i
         found = context.agents.get(key) if isinstance(agent, str) else parse_agent(agent)
         if found is None:
             raise NotFound(f"No agent {key!r} was pinned when the run started.")
-        return await compile_agent(found, resources_of(call), context.agents)
+        return await compile_agent(found, resources_of(call), context.agents, organization_id=context.organization_id)
 
     return await context.made.once(("agent", key), make)
 

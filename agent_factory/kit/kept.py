@@ -28,6 +28,11 @@ class Kept(Generic[K, V]):
         found = self._entries.get(key)
         return None if found is None else found[1]
 
+    def values(self) -> list[V]:
+        """List the entries that are not over yet."""
+        self._tidy()
+        return [value for _, value in self._entries.values()]
+
     def keep(self, key: K, value: V) -> None:
         """Hold an entry from now on."""
         self._entries[key] = (time.monotonic() + self._seconds, value)

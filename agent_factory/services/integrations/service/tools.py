@@ -47,7 +47,8 @@ async def invoke(
 ) -> Invoked:
     """Call a tool once. What the tool itself does wrong is a result; a call that cannot be made is `Invalid`."""
     own = str(actor.organization_id)
-    context = ToolContext(organization_id=own, idempotency_key=uuid7().hex, resources=own_doors(resources.doors, own))
+    reach = await own_doors(resources.doors, own)
+    context = ToolContext(organization_id=own, idempotency_key=uuid7().hex, resources=reach)
     chosen = _pick(await tool(resources, name).build(config, None, context), pick)
     started = time.perf_counter()
     try:
