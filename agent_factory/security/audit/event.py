@@ -122,5 +122,5 @@ def _cut(field: str, value: str | None) -> str | None:
 def _details(details: Mapping[str, Any]) -> dict[str, Any]:
     if not details:
         return {}
-    clean = dict(redact(None, "", dict(details)))
+    clean = redact(details)
     return clean if len(msgspec.json.encode(clean)) <= _MOST_DETAILS else {"left_out": "the details were too long"}

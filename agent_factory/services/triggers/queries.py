@@ -15,19 +15,20 @@ from agent_factory.database.session import ReadSession, Session
 from agent_factory.security.auth import Actor
 
 _WEBHOOK = """
-select id, organization_id, workflow_id, created_by, config::text as config, secret from triggers
+select id, organization_id, workflow_id, created_by, config::text as config, secret, sealed_secret from triggers
 where path = $1 and enabled and type = 'webhook'
 """
 
 _HEARING = """
-select id, organization_id, workflow_id, created_by, config::text as config, null as secret from triggers
+select id, organization_id, workflow_id, created_by, config::text as config, null as secret, null as sealed_secret
+from triggers
 where organization_id = $1 and event_type = any($2::text[]) and enabled and created_at <= $3
 order by id
 """
 
 
 class Found(msgspec.Struct, frozen=True):
-    """A trigger that something has reached, of whatever organisation."""
+    """A trigger that something has reached, of whatever organisation; `secret` is one from before they were sealed."""
 
     id: UUID
     organization_id: UUID
@@ -35,6 +36,7 @@ class Found(msgspec.Struct, frozen=True):
     created_by: UUID | None
     config: dict[str, Any]
     secret: bytes | None
+    sealed_secret: bytes | None
 
 
 async def trigger(session: ReadSession, actor: Actor, trigger_id: UUID) -> TriggerRow | None:

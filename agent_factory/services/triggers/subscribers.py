@@ -9,5 +9,5 @@ from agent_factory.services.workflows.service import Moved
 
 def subscribe(platform: Platform) -> None:
     """Follow the lives of workflows, and hear of every event."""
-    platform.news.on(Moved, service.follow)
+    platform.news.on(Moved, partial(service.follow, platform.vault))
     platform.queue.subscribers.append(partial(service.hear, platform))

@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import Query, Response
 
 from agent_factory.api.access import needs
-from agent_factory.api.dependencies import ActorDep, Reader, Writer
+from agent_factory.api.dependencies import ActorDep, PlatformDep, Reader, Writer
 from agent_factory.api.etag import IfMatch, etag
 from agent_factory.api.paging import PagingDep
 from agent_factory.api.routing import SHOWN_ONCE, router
@@ -38,10 +38,12 @@ Ticks = Annotated[int, Query(ge=1, le=100, description="How many of the next tic
 
 @triggers.post("", status_code=201, openapi_extra={SHOWN_ONCE: True})
 @needs("workflow:edit")
-async def create(session: Writer, actor: ActorDep, body: TriggerCreate, response: Response) -> TriggerMade:
+async def create(
+    session: Writer, actor: ActorDep, platform: PlatformDep, body: TriggerCreate, response: Response
+) -> TriggerMade:
     """Make a trigger. A secret that is made here is in this answer and in no other."""
     made = await service.create(
-        session, actor, body.workflow, body.type, body.config, enabled=body.enabled, secret=body.secret
+        session, platform.vault, actor, body.workflow, body.type, body.config, enabled=body.enabled, secret=body.secret
     )
     response.headers["Location"] = f"/api/v1/triggers/{ids.encode('trg', made.trigger.id)}"
     return _made(made, response)
@@ -77,13 +79,16 @@ async def update(
     *,
     session: Writer,
     actor: ActorDep,
+    platform: PlatformDep,
     trigger_id: TriggerPath,
     body: TriggerPatch,
     response: Response,
     if_match: IfMatch = None,
 ) -> TriggerMade:
     """Change a trigger's settings, or enable or disable it; a signature that is new gets a secret, shown once."""
-    made = await service.patch(session, actor, trigger_id, config=body.config, enabled=body.enabled, if_match=if_match)
+    made = await service.patch(
+        session, platform.vault, actor, trigger_id, config=body.config, enabled=body.enabled, if_match=if_match
+    )
     return _made(made, response)
 
 
@@ -97,10 +102,17 @@ async def delete(session: Writer, actor: ActorDep, trigger_id: TriggerPath, if_m
 @triggers.post("/{trigger_id}:rotate-secret", openapi_extra={SHOWN_ONCE: True})
 @needs("workflow:edit")
 async def rotate_secret(
-    session: Writer, actor: ActorDep, trigger_id: TriggerPath, response: Response, body: Rotation | None = None
+    *,
+    session: Writer,
+    actor: ActorDep,
+    platform: PlatformDep,
+    trigger_id: TriggerPath,
+    response: Response,
+    body: Rotation | None = None,
 ) -> TriggerMade:
     """Give a webhook another secret; one that is made here is in this answer and in no other."""
-    return _made(await service.rotate(session, actor, trigger_id, body.secret if body else None), response)
+    made = await service.rotate(session, platform.vault, actor, trigger_id, body.secret if body else None)
+    return _made(made, response)
 
 
 @schedules.get("", name="list_")

@@ -15,6 +15,7 @@ from agent_factory.kit.errors import FieldError, NotFound
 from agent_factory.kit.ids import uuid7
 from agent_factory.runtime.scheduler.misfires import spread
 from agent_factory.security.auth import Actor
+from agent_factory.security.encryption import Vault
 from agent_factory.services.triggers import queries
 from agent_factory.services.triggers.errors import TriggerDeclared, TriggerInvalid, TriggerUnsigned
 from agent_factory.services.triggers.rules.configs import (
@@ -26,7 +27,7 @@ from agent_factory.services.triggers.rules.configs import (
     new_path,
     read_config,
 )
-from agent_factory.services.triggers.rules.naming import is_declared
+from agent_factory.services.triggers.rules.naming import is_declared, place_of
 from agent_factory.services.triggers.rules.signatures import key_of, new_secret
 from agent_factory.services.triggers.service.reading import held
 from agent_factory.services.workflows import service as workflows
@@ -49,6 +50,7 @@ def revision(row: TriggerRow) -> int:
 
 async def create(
     session: Session,
+    vault: Vault,
     actor: Actor,
     ref: str,
     kind: TriggerType,
@@ -75,7 +77,7 @@ async def create(
         updated_at=moment,
     )
     set_config(row, kind, settings, moment)
-    made = sign(row, settings, secret)
+    made = await sign(vault, row, settings, secret)
     await queries.add(session, row)
     return Made(row, made)
 
@@ -95,6 +97,7 @@ async def _workflow(session: ReadSession, actor: Actor, ref: str) -> UUID:
 
 async def patch(
     session: Session,
+    vault: Vault,
     actor: Actor,
     trigger_id: UUID,
     *,
@@ -119,7 +122,7 @@ async def patch(
     if enabled is not None:
         row.enabled = enabled
     set_config(row, kind, settings, moment)
-    made = None if kept else sign(row, settings, None)
+    made = None if kept else await sign(vault, row, settings, None)
     row.updated_at = moment
     await queries.save(session, row)
     return Made(row, made)
@@ -134,7 +137,7 @@ async def delete(session: Session, actor: Actor, trigger_id: UUID, *, if_match: 
     await queries.remove(session, row)
 
 
-async def rotate(session: Session, actor: Actor, trigger_id: UUID, secret: str | None = None) -> Made:
+async def rotate(session: Session, vault: Vault, actor: Actor, trigger_id: UUID, secret: str | None = None) -> Made:
     """Give a webhook another secret; the one before is worth nothing from then on.
 
     Raises `TriggerNotFound`, or `TriggerUnsigned` for a trigger that has none.
@@ -143,8 +146,7 @@ async def rotate(session: Session, actor: Actor, trigger_id: UUID, secret: str |
     settings = read_config(TriggerType(row.type), row.config)
     if not isinstance(settings, WebhookConfig) or settings.signature is None:
         raise TriggerUnsigned("Only a webhook with a `signature` in its settings has a secret.")
-    row.secret = None
-    made = sign(row, settings, secret)
+    made = await sign(vault, row, settings, secret)
     row.updated_at = now()
     await queries.save(session, row)
     return Made(row, made)
@@ -168,15 +170,15 @@ def set_config(row: TriggerRow, kind: TriggerType, settings: Config, moment: dat
     row.config = settings.model_dump(mode="json", exclude_unset=True)
 
 
-def sign(row: TriggerRow, settings: Config, secret: str | None) -> str | None:
-    """Keep the key of a signed webhook; without a `secret` one is made, and given."""
+async def sign(vault: Vault, row: TriggerRow, settings: Config, secret: str | None) -> str | None:
+    """Keep the key of a signed webhook, sealed; without a `secret` one is made, and given."""
     signature = settings.signature if isinstance(settings, WebhookConfig) else None
+    row.secret = row.sealed_secret = None
     if signature is None:
         if secret is not None:
             fault = FieldError("/secret", "only a webhook with a `signature` has a secret")
             raise TriggerInvalid("The trigger has no use for a secret.", errors=[fault])
-        row.secret = None
         return None
     chosen = secret or new_secret(signature)
-    row.secret = key_of(signature, chosen)
+    row.sealed_secret = await vault.encrypt(row.organization_id, place_of(row.id), key_of(signature, chosen))
     return None if secret else chosen

@@ -5,6 +5,7 @@ from agent_factory.database.models import TriggerRow
 from agent_factory.database.session import Session
 from agent_factory.kit.clock import now
 from agent_factory.security.auth import Actor
+from agent_factory.security.encryption import Vault
 from agent_factory.services.triggers import queries
 from agent_factory.services.triggers.rules.configs import declared
 from agent_factory.services.triggers.rules.naming import declared_id
@@ -12,7 +13,7 @@ from agent_factory.services.triggers.service.changing import set_config, sign
 from agent_factory.services.workflows import service as workflows
 
 
-async def follow(session: Session, actor: Actor, moved: workflows.Moved) -> None:
+async def follow(vault: Vault, session: Session, actor: Actor, moved: workflows.Moved) -> None:
     """Do what a step in a workflow's life means for its triggers, in the transaction of that step.
 
     Deployed, it gets the trigger of the version that is deployed, or none;
@@ -23,10 +24,10 @@ async def follow(session: Session, actor: Actor, moved: workflows.Moved) -> None
     if moved.status == "archived":
         await queries.remove_all(session, actor, moved.workflow_id)
     elif moved.deployed is not None:
-        await _declare(session, actor, moved, moved.deployed.trigger)
+        await _declare(vault, session, actor, moved, moved.deployed.trigger)
 
 
-async def _declare(session: Session, actor: Actor, moved: workflows.Moved, trigger: Trigger) -> None:
+async def _declare(vault: Vault, session: Session, actor: Actor, moved: workflows.Moved, trigger: Trigger) -> None:
     wanted = declared(trigger.type, trigger.config)
     row = await queries.trigger_to_change(session, actor, declared_id(moved.workflow_id))
     if wanted is None:
@@ -47,12 +48,13 @@ async def _declare(session: Session, actor: Actor, moved: workflows.Moved, trigg
             updated_at=moment,
         )
         set_config(row, kind, settings, moment)
-        sign(row, settings, None)
+        await sign(vault, row, settings, None)
         await queries.add(session, row)
     elif (row.type, row.config) != (kind, config):
-        kept = row.secret is not None and row.config.get("signature") == config.get("signature")
+        signed = row.sealed_secret is not None or row.secret is not None
+        kept = signed and row.config.get("signature") == config.get("signature")
         set_config(row, kind, settings, moment)
         if not kept:
-            sign(row, settings, None)
+            await sign(vault, row, settings, None)
         row.updated_at = moment
         await queries.save(session, row)

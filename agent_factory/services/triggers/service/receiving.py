@@ -12,12 +12,14 @@ from agent_factory.kit.errors import NotFound
 from agent_factory.kit.ids import uuid7
 from agent_factory.runtime.platform import Platform
 from agent_factory.security.auth import system
+from agent_factory.security.encryption import Vault
 from agent_factory.services.runs import service as runs
 from agent_factory.services.runs.errors import ValueGone, ValueTooLarge
 from agent_factory.services.triggers import queries
 from agent_factory.services.triggers.errors import SignatureInvalid, WebhookMethod, WebhookNotFound, WebhookTooLarge
 from agent_factory.services.triggers.queries import Found
 from agent_factory.services.triggers.rules.configs import WebhookConfig
+from agent_factory.services.triggers.rules.naming import place_of
 from agent_factory.services.triggers.rules.requests import Call, content_of, document, key_of, read_body
 from agent_factory.services.triggers.rules.signatures import verify
 from agent_factory.services.workflows import service as workflows
@@ -49,7 +51,7 @@ async def receive(platform: Platform, call: Call, wait: float | None = None) -> 
     if found is None:
         raise WebhookNotFound("No webhook listens here; it may be disabled, or its path has changed.")
     config = WebhookConfig.model_validate(found.config)
-    _check(found, config, call)
+    await _check(platform.vault, found, config, call)
     given = document(call, config, read_body(call))
     run_id, again = await _run_id(platform, found, config, call)
     if not (again and await _is_there(platform, found, run_id)):
@@ -70,15 +72,22 @@ async def receive(platform: Platform, call: Call, wait: float | None = None) -> 
     return await _state(platform, found, run_id, seconds, result=result)
 
 
-def _check(found: Found, config: WebhookConfig, call: Call) -> None:
+async def _check(vault: Vault, found: Found, config: WebhookConfig, call: Call) -> None:
     if config.method not in ("ANY", call.method):
         raise WebhookMethod(f"This webhook takes {config.method}.")
     if len(call.body) > config.max_body:
         raise WebhookTooLarge(f"This webhook takes bodies of at most {config.max_body} bytes.")
     if config.signature is not None:
-        if found.secret is None:
+        secret = await _secret(vault, found)
+        if secret is None:
             raise SignatureInvalid("The webhook has no secret yet; its owner has to make one.")
-        verify(config.signature, found.secret, call.headers, call.body, now=now(), tolerance=config.tolerance)
+        verify(config.signature, secret, call.headers, call.body, now=now(), tolerance=config.tolerance)
+
+
+async def _secret(vault: Vault, found: Found) -> bytes | None:
+    if found.sealed_secret is None:
+        return found.secret
+    return await vault.decrypt(found.organization_id, place_of(found.id), found.sealed_secret)
 
 
 async def _run_id(platform: Platform, found: Found, config: WebhookConfig, call: Call) -> tuple[UUID, bool]:
