@@ -10,9 +10,11 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
+from agent_factory.api.cors import Origins
 from agent_factory.api.document import document
 from agent_factory.api.middleware import BodyGuard, Entrance
 from agent_factory.api.operations import operations
+from agent_factory.api.origins import origins
 from agent_factory.api.problems import on_http, on_problem, on_validation
 from agent_factory.api.room import Room
 from agent_factory.connectors.mail.post import Post
@@ -22,12 +24,14 @@ from agent_factory.database.migrations import migrate
 from agent_factory.database.session import Database
 from agent_factory.kit.catalog import Catalog
 from agent_factory.kit.errors import Invalid, Problem
+from agent_factory.kit.redaction import Redactor, secret_values
 from agent_factory.kit.version import __version__
 from agent_factory.monitoring.metrics import Metrics
 from agent_factory.runtime.compile import Resources
 from agent_factory.runtime.doors import doors
 from agent_factory.runtime.engine import Engine
 from agent_factory.runtime.flow.leaves import LEAVES
+from agent_factory.runtime.home import FirstOrganization
 from agent_factory.runtime.models import Models
 from agent_factory.runtime.payloads import StoredPayloads
 from agent_factory.runtime.platform import Platform
@@ -38,12 +42,14 @@ from agent_factory.runtime.scheduler.scheduler import Scheduler
 from agent_factory.security.egress import Egress
 from agent_factory.security.encryption import open_vault
 from agent_factory.security.passwords import Passwords
+from agent_factory.security.rate_limit import limiting
 from agent_factory.security.tokens import Tokens
 from agent_factory.services.agents.room import room as agents
 from agent_factory.services.auth.room import room as auth
 from agent_factory.services.auth.service import Keyring
 from agent_factory.services.gateway.room import room as gateway
 from agent_factory.services.integrations.room import room as integrations
+from agent_factory.services.integrations.service import StoredSecrets
 from agent_factory.services.models.room import room as models
 from agent_factory.services.organizations.room import room as organizations
 from agent_factory.services.runs.room import room as runs
@@ -75,8 +81,12 @@ def chosen(names: Iterable[str] | None) -> tuple[Room, ...]:
     return tuple(room for room in ROOMS if room.name in wanted)
 
 
-def make_app(settings: Settings) -> FastAPI:
-    """Make the application of the chosen rooms; nothing is opened before its lifespan begins."""
+def make_app(settings: Settings, redactor: Redactor | None = None) -> FastAPI:
+    """Make the application of the chosen rooms; nothing is opened before its lifespan begins.
+
+    What `redactor` knows to be secret is masked in answers and logs; by default it is made here.
+    """
+    redactor = redactor or Redactor(secret_values(settings))
     rooms = chosen(settings.services)
     metrics = Metrics()
     app = FastAPI(
@@ -86,29 +96,37 @@ def make_app(settings: Settings) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        lifespan=lambda app: _life(app, settings, rooms),
+        lifespan=lambda app: _life(app, settings, rooms, redactor),
         exception_handlers={Problem: on_problem, RequestValidationError: on_validation, HTTPException: on_http},
     )
     app.state.metrics = metrics
+    app.state.redactor = redactor
     # Routes are joined flat, for an included router is matched anew, by way of contexts, at every request.
     for room in rooms:
         for each in room.routers:
             app.router.routes.extend(each.routes)
     app.router.routes.extend(operations.routes)
+    app.router.routes.extend(origins.routes)
     app.openapi = lambda: document(app)
     any_media = tuple(path for room in rooms for path in room.any_media)
-    app.add_middleware(BodyGuard, max_body=settings.server.max_body, any_media=any_media)
+    app.add_middleware(BodyGuard, max_body=settings.server.max_body, body_timeout=settings.server.body_timeout, any_media=any_media)
     app.add_middleware(Entrance, settings=settings.server, metrics=metrics, log_requests=settings.logging.requests)
     return app
 
 
 @asynccontextmanager
-async def _life(app: FastAPI, settings: Settings, rooms: Iterable[Room]) -> AsyncGenerator[None, None]:
-    async with open_platform(settings) as platform, AsyncExitStack() as stack:
+async def _life(
+    app: FastAPI, settings: Settings, rooms: Iterable[Room], redactor: Redactor
+) -> AsyncGenerator[None, None]:
+    async with open_platform(settings, redactor) as platform, AsyncExitStack() as stack:
         keyring = Keyring(platform.database)
         stack.push_async_callback(keyring.close)
         app.state.platform = platform
         app.state.authenticate = keyring.verify
+        app.state.origins = Origins(platform.database.pool)
+        app.state.limiter = await stack.enter_async_context(
+            limiting(settings.limits, settings.redis, platform.database.pool, workers=settings.server.workers)
+        )
         app.state.recordings = set[asyncio.Task[None]]()
         stack.push_async_callback(_stop_all, app.state.recordings)
         for room in rooms:
@@ -118,21 +136,31 @@ async def _life(app: FastAPI, settings: Settings, rooms: Iterable[Room]) -> Asyn
 
 
 @asynccontextmanager
-async def open_platform(settings: Settings) -> AsyncGenerator[Platform, None]:
+async def open_platform(settings: Settings, redactor: Redactor | None = None) -> AsyncGenerator[Platform, None]:
     """Open what one process needs, with a worker in it unless the settings say no.
 
     With a database URL, nothing waits for PostgreSQL.
     """
+    redactor = redactor or Redactor(secret_values(settings))
     async with AsyncExitStack() as stack:
         url = settings.database.url or await _embedded(settings, stack)
         database = Database(url, settings.database)
         stack.push_async_callback(database.close)
         egress = Egress(settings.egress)
         stack.push_async_callback(egress.close)
+        vault = open_vault(settings.encryption, database.pool, settings.database.data_dir)
         resources = Resources(
             models=Models(settings.models, egress),
             tools=Catalog[ToolFactory]("agent_factory.tools"),
-            doors=doors(settings.tools, egress, settings.tools.workspace or settings.database.data_dir / "files"),
+            doors=doors(
+                settings.tools,
+                egress,
+                settings.tools.workspace or settings.database.data_dir / "files",
+                store=StoredSecrets(database, vault),
+                redactor=redactor,
+                home=FirstOrganization(database.pool),
+            ),
+            redactor=redactor,
         )
         engine = Engine(database, resources, settings.engine)
         stack.push_async_callback(engine.close)
@@ -143,7 +171,6 @@ async def open_platform(settings: Settings) -> AsyncGenerator[Platform, None]:
             return StoredPayloads(store, str(organization_id))
 
         queue = Queue(database, settings.queue, payloads)
-        vault = open_vault(settings.encryption, database.pool, settings.database.data_dir)
         mail = Post(database.pool, vault, settings.mail)
         passwords = Passwords(settings.passwords)
         stack.callback(passwords.close)
@@ -156,6 +183,7 @@ async def open_platform(settings: Settings) -> AsyncGenerator[Platform, None]:
             tokens=Tokens(database.pool, vault, settings.auth),
             mail=mail,
             passwords=passwords,
+            registration=settings.auth.registration,
         )
         for room in ROOMS:
             if room.subscribe is not None:

@@ -19,6 +19,7 @@ from pydantic_settings import (
 
 from agent_factory.api.settings import ServerSettings
 from agent_factory.connectors.mail.settings import MailSettings
+from agent_factory.cache.settings import RedisSettings
 from agent_factory.database.settings import DatabaseSettings
 from agent_factory.kit.errors import Invalid
 from agent_factory.monitoring.settings import LoggingSettings
@@ -31,6 +32,7 @@ from agent_factory.security.egress import EgressSettings
 from agent_factory.security.encryption import EncryptionSettings
 from agent_factory.security.passwords import PasswordSettings
 from agent_factory.security.tokens import AuthSettings
+from agent_factory.security.rate_limit import LimitsSettings
 from agent_factory.storage.settings import StorageSettings
 
 _PREFIX = "AF_"
@@ -65,6 +67,8 @@ class Settings(BaseSettings):
     )
     server: ServerSettings = ServerSettings()
     database: DatabaseSettings = DatabaseSettings()
+    redis: RedisSettings = RedisSettings()
+    limits: LimitsSettings = LimitsSettings()
     logging: LoggingSettings = LoggingSettings()
     egress: EgressSettings = EgressSettings()
     encryption: EncryptionSettings = EncryptionSettings()

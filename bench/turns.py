@@ -194,6 +194,7 @@ async def main() -> None:
                 AF_HOME=str(home),
                 AF_MODELS__ENDPOINTS=json.dumps({"local": {"url": f"{model}/v1"}}),
                 AF_LOGGING__LEVEL="warning",
+                AF_LIMITS__ENABLED="false",
             )
         )
         connector = aiohttp.TCPConnector(limit=256)

@@ -13,6 +13,7 @@ import httpx2
 import pytest
 from fastapi import FastAPI
 
+from agent_factory.api.settings import ServerSettings
 from agent_factory.assembly import make_app
 from agent_factory.connectors.mail.settings import MailSettings
 from agent_factory.database.models import UserRow
@@ -22,6 +23,7 @@ from agent_factory.monitoring.settings import LoggingSettings
 from agent_factory.runtime.queue.settings import QueueSettings
 from agent_factory.runtime.scheduler.settings import SchedulerSettings
 from agent_factory.security.auth import Actor
+from agent_factory.security.rate_limit import LimitsSettings
 from agent_factory.services.auth import service as auth
 from agent_factory.settings import Settings
 
@@ -29,6 +31,9 @@ ROOT = Path(__file__).resolve().parents[1]
 _QUIET = LoggingSettings(level="warning", requests=False)
 _IDLE = QueueSettings(worker=False)
 _ASLEEP = SchedulerSettings(enabled=False)
+_ANY_HOST = ServerSettings(hosts=("*",))
+_UNLIMITED = LimitsSettings(enabled=False)
+"""All tests come from one address."""
 _UNSENT = MailSettings(deliver=False)
 
 
@@ -68,6 +73,7 @@ def settings_for(database_url: str, **more: Any) -> Settings:
         "scheduler": _ASLEEP,
         "mail": _UNSENT,
     }
+    usual |= {"server": _ANY_HOST, "limits": _UNLIMITED}
     return Settings.model_validate({**usual, **more})
 
 
@@ -137,7 +143,9 @@ async def served(environment: Mapping[str, str]) -> AsyncGenerator[str, None]:
     inherited = {"PATH": os.environ["PATH"]}  # noqa: TID251 - a child needs to find its interpreter
     command = [sys.executable, "-m", "granian", "--interface", "asgi", "--factory", "agent_factory.server:app"]
     command += ["--host", "127.0.0.1", "--port", str(port), "--log-level", "warning"]
-    process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, env={**inherited, **environment})
+    process = await asyncio.create_subprocess_exec(
+        *command, cwd=ROOT, env={**inherited, "AF_LIMITS__ENABLED": "false", **environment}
+    )
     root = f"http://127.0.0.1:{port}"
     try:
         await _answers(root, process)

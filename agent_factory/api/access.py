@@ -12,6 +12,7 @@ from agent_factory.kit import ids
 from agent_factory.kit.errors import Kind, NotFound, Problem
 from agent_factory.security import rbac
 from agent_factory.security.auth import Actor
+from agent_factory.security.rate_limit import Limiter
 
 F = TypeVar("F", bound=Callable[..., Any])
 _MARK = "__needs__"
@@ -41,7 +42,8 @@ class Need(msgspec.Struct, frozen=True):
     door lets in whoever has the permission for something, and the service
     checks for what. With `other`, that permission does as well. `at_rest` is
     also served while the organisation is suspended or deleted. Changes are
-    audited, unless what they make is a record of its own.
+    audited, unless what they make is a record of its own. Only probes are not
+    `limited`.
     """
 
     permission: str | None
@@ -51,6 +53,7 @@ class Need(msgspec.Struct, frozen=True):
     at_rest: bool = False
     audited: bool = True
     why_open: str = ""
+    limited: bool = True
 
     @property
     def permissions(self) -> tuple[str, ...]:
@@ -71,9 +74,9 @@ def needs(
     return _marked(Need(permission, of, inside, other, at_rest, audited))
 
 
-def open_to_all(why: str) -> Callable[[F], F]:
+def open_to_all(why: str, *, limited: bool = True) -> Callable[[F], F]:
     """Mark an endpoint that serves whoever asks, with the reason."""
-    return _marked(Need(None, audited=False, why_open=why))
+    return _marked(Need(None, audited=False, why_open=why, limited=limited))
 
 
 def _marked(need: Need) -> Callable[[F], F]:
@@ -94,12 +97,39 @@ def need_of(endpoint: Callable[..., Any]) -> Need:
 
 async def admit(request: Request, need: Need) -> None:
     """Let a request in, or raise what keeps it out: the one door before every endpoint (S43)."""
-    if need.permission is None:
+    actor = await _limited(request, need)
+    if actor is None:
         return
-    actor = await authenticate(request.scope)
     if actor.organization_status != "active" and not need.at_rest:
         raise at_rest(actor.organization_status)
     decide(actor, need, _resource(request, need) if actor.grants else None)
+
+
+async def _limited(request: Request, need: Need) -> Actor | None:
+    """Count a request against every limit that fits it, and give its caller, if the route needs to know one.
+
+    An address that has used up its limit is turned away before its credentials
+    are looked at; credentials that are no good count as well.
+    """
+    scope = request.scope
+    state, route = scope["state"], scope["route"].path
+    limiter: Limiter = scope["app"].state.limiter
+    if need.permission is None:
+        if need.limited:
+            state["standing"] = limiter.standing(None, state["address"], route)
+            await state["standing"].admit()
+        return None
+    state["standing"] = limiter.standing(None, state["address"])
+    state["standing"].bar()
+    try:
+        actor = await authenticate(scope)
+    except Problem as problem:
+        if problem.kind is Kind.UNAUTHENTICATED:
+            await state["standing"].admit()
+        raise
+    state["standing"] = limiter.standing(actor, state["address"], route)
+    await state["standing"].admit()
+    return actor
 
 
 def decide(actor: Actor, need: Need, resource: UUID | None) -> None:

@@ -8,7 +8,10 @@ from typing import Any
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from agent_factory.api.admission import Gate
 from agent_factory.api.body import check_json
+from agent_factory.api.cors import PREFLIGHT, Lines, allowing
+from agent_factory.api.edge import Edge
 from agent_factory.api.problems import (
     InternalError,
     Malformed,
@@ -17,15 +20,18 @@ from agent_factory.api.problems import (
     UnsupportedMedia,
     respond,
 )
+from agent_factory.api.proxies import Proxies
 from agent_factory.api.settings import ServerSettings
 from agent_factory.api.yaml import MEDIA as YAML
-from agent_factory.kit.errors import Problem
+from agent_factory.kit.errors import Kind, Problem
 from agent_factory.kit.ids import uuid7
 from agent_factory.monitoring.metrics import Metrics
+from agent_factory.security.auth import Actor
+from agent_factory.security.rate_limit import Standing
 
 _log = structlog.stdlib.get_logger("agent_factory.http")
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
-_TRACEPARENT = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+_TRACEPARENT = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _DRAINED = 16
 """Times the limit that a refused body is still read (and dropped), so that its sender gets to see the answer."""
@@ -36,60 +42,89 @@ _SECURITY = (
     (b"referrer-policy", b"no-referrer"),
     (b"x-frame-options", b"DENY"),
     (b"cross-origin-resource-policy", b"same-origin"),
+    (b"cross-origin-opener-policy", b"same-origin"),
 )
 _NO_STORE = (b"cache-control", b"no-store")
 _API_POLICY = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
+_PROBES = frozenset({"/health", "/ready"})
+"""Paths that are answered however much there is to do, for whoever asks would end the process otherwise."""
+_PREFLIGHT = "preflight"
+"""What stands for a route in the limits of preflights."""
+
+
+class OriginNotAllowed(Problem):
+    """A page of an origin that no organisation has named."""
+
+    kind = Kind.FORBIDDEN
+    code = "origin_not_allowed"
+    title = "The origin is not allowed"
+
+
+class SlowBody(Problem):
+    """A body that came too slowly."""
+
+    kind = Kind.SLOW
+    code = "body_too_slow"
+    title = "The body came too slowly"
 
 
 class Entrance:
-    """Request id, trace, host check, deadline, security headers, metrics, log, and the last resort for errors."""
+    """Request id, trace, edge, admission, deadline, CORS, headers, metrics, log, and the last resort for errors."""
 
     def __init__(self, app: ASGIApp, *, settings: ServerSettings, metrics: Metrics, log_requests: bool) -> None:
-        self._app = app
-        self._timeout = settings.request_timeout
-        self._hosts = frozenset(h.lower().encode() for h in settings.hosts)
-        self._metrics = metrics
-        self._log_requests = log_requests
+        self.app = app
+        self.timeout = settings.request_timeout
+        self.edge = Edge(settings)
+        self.gate = Gate(settings.max_in_flight, settings.max_lag)
+        self.proxies = Proxies(settings.proxies)
+        self.metrics = metrics
+        self.log_requests = log_requests
+        self.security = _SECURITY
+        if settings.hsts:
+            self.security = (*_SECURITY, (b"strict-transport-security", f"max-age={settings.hsts}".encode()))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; nothing but cancellation leaves here."""
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
             return
-        await _Exchange(self._app, scope, receive, send).serve(
-            self._timeout, self._hosts, self._metrics, log=self._log_requests
-        )
+        await _Exchange(self, scope, receive, send).serve()
 
 
 class _Exchange:
     """One request and its answer."""
 
-    def __init__(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-        self._app = app
+    def __init__(self, entrance: Entrance, scope: Scope, receive: Receive, send: Send) -> None:
+        self._entrance = entrance
         self._scope = scope
         self._receive = receive
         self._send_on = send
         self._status = 0
+        self._inside = False
         self._deadline: asyncio.Timeout | None = None
-        request_id, traceparent, self._host = _read_headers(scope)
-        self._request_id = request_id
-        self._traceparent = traceparent
+        self._headers: dict[bytes, bytes] = dict(scope["headers"])
+        self._request_id = _matching(_REQUEST_ID, self._headers.get(b"x-request-id")) or uuid7().hex.encode()
+        self._traceparent = _matching(_TRACEPARENT, self._headers.get(b"traceparent"))
+        self._origin = self._headers.get(b"origin")
         state: dict[str, Any] = dict(scope.get("state") or {})
-        state["request_id"] = request_id.decode()
-        if traceparent:
-            state["traceparent"] = traceparent.decode()
-        scope["state"] = state
+        state["request_id"] = self._request_id.decode()
+        state["address"] = entrance.proxies.address(scope)
+        if self._traceparent:
+            state["traceparent"] = self._traceparent.decode()
+        scope["state"] = self._state = state
+        scope["scheme"] = entrance.proxies.scheme(scope)
 
-    async def serve(self, seconds: float, hosts: frozenset[bytes], metrics: Metrics, *, log: bool) -> None:
+    async def serve(self) -> None:
         started = time.perf_counter()
-        with structlog.contextvars.bound_contextvars(request_id=self._request_id.decode()):
+        with structlog.contextvars.bound_contextvars(request_id=self._state["request_id"]):
             try:
-                await self._serve(seconds, hosts)
+                await self._serve()
             finally:
+                self._leave()
                 took = time.perf_counter() - started
                 status = self._status or _CLIENT_CLOSED
-                metrics.request(self._scope["method"], _template(self._scope), status, took)
-                if log:
+                self._entrance.metrics.request(self._scope["method"], _template(self._scope), status, took)
+                if self._entrance.log_requests:
                     _log.info(
                         "request",
                         method=self._scope["method"],
@@ -98,13 +133,18 @@ class _Exchange:
                         ms=round(took * 1000, 2),
                     )
 
-    async def _serve(self, seconds: float, hosts: frozenset[bytes]) -> None:
+    async def _serve(self) -> None:
+        seconds = self._entrance.timeout
         try:
-            if hosts and self._host not in hosts:
-                raise Malformed("The server does not answer to this Host.")  # noqa: TRY301 - answered below, as all are
-            _check_path(self._scope)
+            self._entrance.edge.check(self._scope, self._headers)
+            if self._scope["path"] not in _PROBES:
+                self._entrance.gate.enter()
+                self._inside = True
             async with asyncio.timeout(seconds) as self._deadline:
-                await self._app(self._scope, self._receive, self._send)
+                if self._scope["method"] == "OPTIONS" and b"access-control-request-method" in self._headers:
+                    await self._answer_preflight()
+                else:
+                    await self._entrance.app(self._scope, self._receive, self._send)
         except Problem as problem:
             await self._answer(problem)
         except TimeoutError:
@@ -121,10 +161,23 @@ class _Exchange:
         if not self._status:
             await respond(problem, self._scope)(self._scope, self._receive, self._send)
 
+    async def _answer_preflight(self) -> None:
+        """Tell a browser that a page may ask, if any organisation says so; whose page it is shows only later."""
+        app = self._scope["app"].state
+        self._state["standing"] = app.limiter.standing(None, self._state["address"], _PREFLIGHT)
+        await self._state["standing"].admit()
+        if self._origin is None or not await app.origins.allowed_by(self._origin):
+            raise OriginNotAllowed("No organisation allows pages of this origin to read its answers.")
+        headers = [allowing(self._origin), *PREFLIGHT]
+        await self._send({"type": "http.response.start", "status": 204, "headers": headers})
+        await self._send({"type": "http.response.body", "body": b""})
+
     async def _send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._status = message["status"]
             self._add_headers(message)
+            if self._origin is not None:
+                message["headers"] += await self._cors(self._origin)
         await self._send_on(message)
 
     def _add_headers(self, message: Message) -> None:
@@ -133,32 +186,43 @@ class _Exchange:
         headers.append((b"x-request-id", self._request_id))
         if self._traceparent:
             headers.append((b"traceparent", self._traceparent))
-        headers.extend(_SECURITY)
+        headers.extend(self._entrance.security)
         if b"cache-control" not in present:
             headers.append(_NO_STORE)
         if b"content-security-policy" not in present:
             headers.append(_API_POLICY)
-        if present.get(b"content-type", b"").startswith(b"text/event-stream") and self._deadline is not None:
-            self._deadline.reschedule(None)
+        standing: Standing | None = self._state.get("standing")
+        if standing is not None and standing.buckets:
+            headers.append((b"ratelimit-policy", standing.policy))
+            headers.append((b"ratelimit", standing.state()))
+        if present.get(b"content-type", b"").startswith(b"text/event-stream"):
+            self._begin_stream()
         message["headers"] = headers
 
+    async def _cors(self, origin: bytes) -> Lines:
+        """Let a page read an answer to its own organisation; who is unknown is answered as ever, unread by the page."""
+        actor: Actor | None = self._state.get("actor")
+        vary = [(b"vary", b"Origin")]
+        return (
+            vary
+            if actor is None
+            else vary + await self._scope["app"].state.origins.lines(origin, actor.organization_id)
+        )
 
-def _read_headers(scope: Scope) -> tuple[bytes, bytes | None, bytes]:
-    request_id = traceparent = None
-    host = b""
-    for name, value in scope["headers"]:
-        if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
-            request_id = value
-        elif name == b"traceparent" and _TRACEPARENT.fullmatch(value):
-            traceparent = value
-        elif name == b"host":
-            host = value.lower().rsplit(b":", 1)[0] if not value.endswith(b"]") else value.lower()
-    return request_id or uuid7().hex.encode(), traceparent, host
+    def _begin_stream(self) -> None:
+        """Take away the deadline of an answer that lasts, and its place among those that are worked on."""
+        if self._deadline is not None:
+            self._deadline.reschedule(None)
+        self._leave()
+
+    def _leave(self) -> None:
+        if self._inside:
+            self._inside = False
+            self._entrance.gate.leave()
 
 
-def _check_path(scope: Scope) -> None:
-    if "\0" in scope["path"] or b"%00" in scope["query_string"]:
-        raise Malformed("The address holds a NUL character.")
+def _matching(pattern: re.Pattern[bytes], value: bytes | None) -> bytes | None:
+    return value if value is not None and pattern.fullmatch(value) else None
 
 
 def _template(scope: Scope) -> str:
@@ -169,10 +233,16 @@ def _template(scope: Scope) -> str:
 class BodyGuard:
     """Reads a body once, within its limit, and lets only sound JSON through."""
 
-    def __init__(self, app: ASGIApp, *, max_body: int, any_media: tuple[str, ...] = ()) -> None:
-        """Take bodies of at most so many bytes; below the paths of `any_media` they need not be JSON."""
+    def __init__(
+        self, app: ASGIApp, *, max_body: int, body_timeout: float = 30.0, any_media: tuple[str, ...] = ()
+    ) -> None:
+        """Take bodies of at most `max_body` bytes that are whole within `body_timeout` seconds.
+
+        Below the paths of `any_media` they need not be JSON.
+        """
         self._app = app
         self._max_body = max_body
+        self._timeout = body_timeout
         self._any_media = any_media
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -180,7 +250,11 @@ class BodyGuard:
         if scope["type"] != "http" or scope["method"] not in _WITH_BODY:
             await self._app(scope, receive, send)
             return
-        body = await self._read(receive)
+        try:
+            async with asyncio.timeout(self._timeout):
+                body = await self._read(receive)
+        except TimeoutError:
+            raise SlowBody(f"A body has to be whole within {self._timeout:g} s; send it faster, or less.") from None
         if body:
             media = _media_type(scope)
             if media.decode("latin-1") in YAML and scope["path"].startswith("/api/"):

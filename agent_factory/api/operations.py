@@ -5,16 +5,14 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from agent_factory.api.access import open_to_all
 from agent_factory.api.dependencies import PlatformDep
-from agent_factory.api.pages import first_page, reference_page
+from agent_factory.api.pages import POLICY, first_page, reference_page
 from agent_factory.api.routing import router
 from agent_factory.api.schemas import Output
 from agent_factory.core.model import UnknownModel
 
 operations = router("", "operations")
 
-_PAGE_POLICY = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'"
-}
+_PAGE_POLICY = {"Content-Security-Policy": POLICY}
 
 
 class Health(Output):
@@ -24,14 +22,14 @@ class Health(Output):
 
 
 @operations.get("/health")
-@open_to_all("the probe of whatever runs the process")
+@open_to_all("the probe of whatever runs the process", limited=False)
 async def health() -> Health:
     """Tell that the process lives, whatever else is away."""
     return Health(status="ok")
 
 
 @operations.get("/ready")
-@open_to_all("the probe of whatever sends it requests")
+@open_to_all("the probe of whatever sends it requests", limited=False)
 async def ready(platform: PlatformDep) -> Health:
     """Tell whether requests can be served; 503 while PostgreSQL is away."""
     await platform.database.ping()

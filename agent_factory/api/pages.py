@@ -1,5 +1,7 @@
 """The two pages that need no web client: what runs here, and the API's reference."""
 
+import base64
+import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from html import escape
@@ -16,6 +18,11 @@ table { border-collapse: collapse; } td, th { text-align: left; padding: 0.25rem
 summary { cursor: pointer; padding: 0.25rem 0; } .method { display: inline-block; width: 4.5rem; font-weight: 600; }
 .notice { border-left: 4px solid; padding-left: 1rem; }
 """
+POLICY = (
+    f"default-src 'none'; style-src 'sha256-{base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()}'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+"""What a browser may do for a page of ours: use this very style, and nothing else."""
 _DEMO = "demo"
 
 

@@ -1,5 +1,6 @@
 """Errors on the wire: RFC 9457 problems, and OpenAI's shape under /v1."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -22,6 +23,7 @@ STATUS: dict[Kind, int] = {
     Kind.FORBIDDEN: 403,
     Kind.NOT_FOUND: 404,
     Kind.METHOD_NOT_ALLOWED: 405,
+    Kind.SLOW: 408,
     Kind.CONFLICT: 409,
     Kind.CANCELLED: 409,
     Kind.PRECONDITION_FAILED: 412,
@@ -108,7 +110,7 @@ def respond(problem: Problem, scope: Scope, headers: Mapping[str, str] | None = 
     if status == STATUS[Kind.UNAUTHENTICATED]:
         out.setdefault("WWW-Authenticate", 'Bearer realm="agent-factory"')
     if problem.retry_after is not None:
-        out["Retry-After"] = str(max(1, round(problem.retry_after)))
+        out["Retry-After"] = str(max(1, math.ceil(problem.retry_after)))
     path: str = scope["path"]
     if path == "/v1" or path.startswith("/v1/"):
         return Response(_written(openai_shape(problem), scope), status, out, "application/json")

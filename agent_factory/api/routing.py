@@ -39,9 +39,8 @@ class Guarded(APIRoute):
         """Put the one decision before everything that the route does."""
         need = need_of(self.endpoint)
         handler = self.handler()
-        if need.permission is None:
-            return handler
-        self.openapi_extra = {**(self.openapi_extra or {}), "x-permission": " or ".join(need.permissions)}
+        if need.permission is not None:
+            self.openapi_extra = {**(self.openapi_extra or {}), "x-permission": " or ".join(need.permissions)}
 
         async def guarded(request: Request) -> Response:
             await admit(request, need)

@@ -24,6 +24,7 @@ class Kind(StrEnum):
     CANCELLED = "cancelled"
     UPSTREAM = "upstream"
     TIMEOUT = "timeout"
+    SLOW = "slow"
     UNAVAILABLE = "unavailable"
     INTERNAL = "internal"
 

@@ -158,6 +158,8 @@ def environment(folder: Path, scripts: Path, root: Path, port: int) -> dict[str,
         "HOME": str(folder / "home"),
         "AF_SERVER__PORT": str(port),
         "AF_LOGGING__REQUESTS": "false",
+        # the examples of all pages are run within a minute
+        "AF_LIMITS__ENABLED": "false",
         "AF_MODELS__OLLAMA_URL": "http://127.0.0.1:9",
         "LC_ALL": "C.UTF-8",
     }

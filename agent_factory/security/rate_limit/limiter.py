@@ -1,0 +1,276 @@
+"""Who may ask how often: every limit that fits a request has to have a unit for it (merge 16)."""
+
+import asyncio
+import math
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
+from ipaddress import IPv6Address, ip_address
+from uuid import UUID
+
+import structlog
+
+from agent_factory.kit.errors import Kind, Problem
+from agent_factory.security.auth import Actor
+from agent_factory.security.rate_limit.bucket import Bucket
+from agent_factory.security.rate_limit.counters import Counters
+from agent_factory.security.rate_limit.rules import Rate, parse
+from agent_factory.security.rate_limit.settings import LimitsSettings
+from agent_factory.security.rate_limit.share import Share
+
+_log = structlog.stdlib.get_logger("agent_factory.limits")
+_MOST_CALLERS = 50_000
+"""Callers and routes that a process remembers at a time; the idle ones are forgotten anyway."""
+_MOST_ASKS = 1024
+"""Counters of one question."""
+_HEAL_EVERY = 1.0
+_SWEEP_EVERY = 30.0
+
+Clock = Callable[[], float]
+
+
+class RateLimited(Problem):
+    """More requests than a limit allows."""
+
+    kind = Kind.LIMITED
+    code = "rate_limit_exceeded"
+    title = "Too many requests"
+    retryable = True
+
+
+class Standing:
+    """How one caller stands with all limits that fit its requests to a route."""
+
+    __slots__ = ("_limiter", "buckets", "policy")
+
+    def __init__(self, limiter: "Limiter", buckets: tuple[Bucket, ...]) -> None:
+        """Join the counters; `policy` is the value of the field RateLimit-Policy."""
+        self._limiter = limiter
+        self.buckets = buckets
+        self.policy = ",".join(f'"{b.name}";q={b.rate.count};w={int(b.rate.span)}' for b in buckets).encode()
+
+    async def admit(self) -> None:
+        """Use a unit of every limit, or raise `RateLimited`."""
+        now = self._limiter.clock()
+        while lacking := [b for b in self.buckets if not b.holds(now)]:
+            self.bar(now)
+            await self._limiter.supply(lacking)
+            now = self._limiter.clock()
+        for bucket in self.buckets:
+            bucket.stock -= 1
+
+    def bar(self, now: float | None = None) -> None:
+        """Raise `RateLimited` if the caller is known to have to wait; uses nothing, asks nobody."""
+        if now is None:
+            now = self._limiter.clock()
+        if refusing := [b for b in self.buckets if b.refuses(now)]:
+            raise _limited(max(refusing, key=lambda b: b.refused_until), now)
+
+    def state(self) -> bytes:
+        """Give the value of the field RateLimit: the limit that is nearest to its end."""
+        now = self._limiter.clock()
+        least, tightest = min(((b.left(now), i) for i, b in enumerate(self.buckets)), default=(0, 0))
+        bucket = self.buckets[tightest]
+        return b'"%b";r=%d;t=%d' % (bucket.name.encode(), least, math.ceil(bucket.reset(now)))
+
+
+def _limited(bucket: Bucket, now: float) -> RateLimited:
+    seconds = bucket.refused_until - now
+    return RateLimited(
+        f"The limit of {bucket.rate.count} requests a {bucket.rate.period} ({bucket.name}) is used up; "
+        f"try again in {max(1, math.ceil(seconds))} s.",
+        retry_after=seconds,
+    )
+
+
+class Limiter:
+    """The limits of one process, exact over all processes that share its counters.
+
+    Units are taken from the counters before they are handed out, together for
+    all requests that wait, and some ahead for callers who ask often; so a
+    total is never passed, and a request seldom waits for another machine.
+    While the counters are away, each process gives its share of what flows
+    back, and nothing else; once they answer again, they count on.
+    """
+
+    def __init__(
+        self, settings: LimitsSettings, counters: Counters, *, processes: int = 1, clock: Clock = time.monotonic
+    ) -> None:
+        """Begin with nothing at hand; `processes` is how many share the counters."""
+        self.clock = clock
+        self.processes = settings.processes or processes
+        self._settings = settings
+        self._counters = counters
+        self._address, self._user, self._key = (parse(t) for t in (settings.address, settings.user, settings.key))
+        self._endpoint = parse(settings.endpoint)
+        self._endpoints = {path: parse(text) for path, text in settings.endpoints.items()}
+        self._buckets: dict[tuple[str, str, Rate], Bucket] = {}
+        self._standings: dict[tuple[UUID | None, UUID | None, str, str], Standing] = {}
+        self._short: dict[Bucket, None] = {}
+        self._answered: asyncio.Future[None] | None = None
+        self._asking: asyncio.Task[None] | None = None
+        self._share: Share | None = None
+        self._healing: asyncio.Task[None] | None = None
+
+    @property
+    def alone(self) -> bool:
+        """Whether the counters are away."""
+        return self._share is not None
+
+    def standing(self, actor: Actor | None, address: str, route: str = "") -> Standing:
+        """Give how a caller stands; only its address counts where no actor is known, and no endpoint without a route."""
+        known = (actor.user_id, actor.key_id, address, route) if actor is not None else (None, None, address, route)
+        found = self._standings.get(known)
+        if found is None:
+            if len(self._standings) >= _MOST_CALLERS:
+                self.forget()
+            found = self._standings[known] = Standing(self, tuple(self._limits(actor, address, route)))
+        return found
+
+    def _limits(self, actor: Actor | None, address: str, route: str) -> Iterable[Bucket]:
+        if not self._settings.enabled:
+            return
+        network = _network(address)
+        yield from self._named("address", network, self._address)
+        who = network
+        if actor is not None:
+            who = str(actor.user_id)
+            yield from self._named("user", who, self._user)
+            if actor.key_id is not None:
+                yield from self._named("key", str(actor.key_id), self._key)
+        if route:
+            path, rates = _endpoint(route, self._endpoints, self._endpoint)
+            yield from self._named("endpoint", f"{who} {path}", rates)
+
+    def _named(self, kind: str, identity: str, rates: Iterable[Rate]) -> Iterable[Bucket]:
+        for rate in rates:
+            found = self._buckets.get((kind, identity, rate))
+            if found is None:
+                found = Bucket(f"{kind}-{rate.period}", f"{kind} {identity}", rate)
+                self._buckets[kind, identity, rate] = found
+            yield found
+
+    async def supply(self, lacking: Iterable[Bucket]) -> None:
+        """Wait until the counters were asked for a unit for each of these."""
+        for bucket in lacking:
+            bucket.wanted += 1
+            self._short[bucket] = None
+        if self._answered is None:
+            self._answered = asyncio.get_running_loop().create_future()
+        if self._asking is None:
+            self._asking = asyncio.create_task(self._work(), name="rate limits")
+        await asyncio.shield(self._answered)
+
+    async def _work(self) -> None:
+        """Ask for whatever is short, all at once, until nothing is."""
+        try:
+            while self._short:
+                # Of two with one key, for one may have been forgotten, the other asks again by itself.
+                short = list({b.key: b for b in self._short}.values())
+                answered, self._answered = self._answered, None
+                self._short = {}
+                assert answered is not None
+                try:
+                    for start in range(0, len(short), _MOST_ASKS):
+                        await self._ask(short[start : start + _MOST_ASKS])
+                except asyncio.CancelledError:
+                    answered.cancel()
+                    raise
+                except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to those who wait for it
+                    answered.set_exception(error)
+                    answered.exception()  # they may have left
+                else:
+                    answered.set_result(None)
+        finally:
+            self._asking = None
+
+    async def _ask(self, short: list[Bucket]) -> None:
+        sent_at = self.clock()
+        asks = [b.ask(sent_at) for b in short]
+        if self._share is None:
+            try:
+                grants = await self._counters.take(asks)
+            except Problem as problem:
+                if not problem.retryable:
+                    raise
+                self._part(problem)
+            else:
+                now = self.clock()
+                for bucket, ask, given in zip(short, asks, grants, strict=True):
+                    bucket.receive(ask, given, sent_at, now)
+                return
+        share, now = self._share, self.clock()
+        assert share is not None
+        for bucket, ask in zip(short, asks, strict=True):
+            given = share.take(ask)
+            bucket.note(given.units, now)
+            bucket.add(given.units, now)
+            if given.units < ask.need:
+                bucket.refused_until = now + share.wait(ask, given)
+
+    def _part(self, problem: Problem) -> None:
+        """Go on alone until the counters answer again."""
+        _log.warning("the counters of the rate limits are away; each process limits alone", reason=problem.detail)
+        self._share = Share(self.processes, self.clock)
+        self._healing = asyncio.create_task(self._heal(), name="rate limits heal")
+
+    async def _heal(self) -> None:
+        while True:
+            await asyncio.sleep(_HEAL_EVERY)
+            with suppress(Problem):
+                await self._counters.ping()
+                break
+        self._share = None
+        for bucket in self._buckets.values():
+            bucket.refused_until = 0.0
+        _log.warning("the counters of the rate limits are back")
+
+    def forget(self) -> None:
+        """Forget callers that have nothing at hand and nothing to wait for; all, if they are too many."""
+        now = self.clock()
+        self._buckets = {k: b for k, b in self._buckets.items() if not b.idle(now)}
+        if len(self._buckets) >= _MOST_CALLERS * 4:
+            self._buckets = {}
+        self._standings = {}
+
+    async def sweep_forever(self, count_processes: Callable[[], Awaitable[int]]) -> None:
+        """Forget what is whole again, here and in the counters, and see who else counts; ends when cancelled."""
+        while True:
+            with suppress(Problem):
+                if self._settings.processes is None:
+                    self.processes = max(1, await count_processes())
+                await self._counters.sweep()
+            await asyncio.sleep(_SWEEP_EVERY)
+            self.forget()
+
+    async def close(self) -> None:
+        """Stop asking."""
+        for task in (self._asking, self._healing):
+            if task is not None:
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
+
+
+def _endpoint(
+    route: str, endpoints: Mapping[str, tuple[Rate, ...]], other: tuple[Rate, ...]
+) -> tuple[str, tuple[Rate, ...]]:
+    """Give the longest configured path that a route is or lies below, with its limits; else the route itself."""
+    fitting = [p for p in endpoints if route == p or route.startswith((f"{p}/", f"{p}:"))]
+    if not fitting:
+        return route, other
+    path = max(fitting, key=len)
+    return path, endpoints[path]
+
+
+def _network(address: str) -> str:
+    """Give what one subscriber has: an IPv4 address, or the /64 of an IPv6 address."""
+    try:
+        ip = ip_address(address)
+    except ValueError:
+        return address
+    if not isinstance(ip, IPv6Address):
+        return address
+    if ip.ipv4_mapped is not None:
+        return str(ip.ipv4_mapped)
+    return f"{IPv6Address(int(ip) >> 64 << 64)}/64"

@@ -1,0 +1,71 @@
+"""Counters in PostgreSQL: one statement for all that a process asks at a time, by the server's clock."""
+
+from collections.abc import Sequence
+
+from agent_factory.database.pool import Pool
+from agent_factory.security.rate_limit.counters import Ask
+from agent_factory.security.rate_limit.rules import Grant
+
+_TAKE = """
+insert into rate_counters as c (key, whole_at, units, need, extra, tick, span)
+select a.key, rate_now() + a.lead + u.units * a.tick, u.units, a.need, a.extra, a.tick, a.span
+from unnest($1::bytea[], $2::float8[], $3::int[], $4::int[], $5::float8[], $6::float8[])
+       as a (key, lead, need, extra, tick, span)
+cross join lateral (select rate_units(a.lead, a.need, a.extra, a.tick, a.span) as units) u
+order by a.key
+on conflict (key) do update set (whole_at, units, need, extra, tick, span) = (
+  select rate_now() + b.lead + u.units * excluded.tick, u.units,
+         excluded.need, excluded.extra, excluded.tick, excluded.span
+  from (select greatest(least(c.whole_at - rate_now(), excluded.span),
+                        excluded.whole_at - excluded.units * excluded.tick - rate_now(), 0) as lead) b
+  cross join lateral
+       (select rate_units(b.lead, excluded.need, excluded.extra, excluded.tick, excluded.span) as units) u
+)
+returning key, units, whole_at - rate_now() as lead
+"""
+# A new counter's row is what is excluded where the counter exists, so its moment less its units tells the lead that
+# was asked with. Rows are locked in the order of their keys, so that no two statements wait for each other.
+
+_SWEEP = """
+delete from rate_counters where key in (
+  select key from rate_counters where whole_at < rate_now() limit 10000 for update skip locked
+)
+"""
+
+
+_PROCESSES = "select count(*) from processes where beat_at > now() - interval '1 minute'"
+
+
+async def processes(pool: Pool) -> int:
+    """Count the processes of the product that live."""
+    return int(await pool.fetchval(_PROCESSES, again=True))
+
+
+class PostgresCounters:
+    """Counters in the table `rate_counters`."""
+
+    def __init__(self, pool: Pool) -> None:
+        """Count by way of this pool."""
+        self._pool = pool
+
+    async def take(self, asks: Sequence[Ask]) -> Sequence[Grant]:
+        """Give what the counters have."""
+        rows = await self._pool.fetch(
+            _TAKE,
+            [a.key for a in asks],
+            [a.lead for a in asks],
+            [a.need for a in asks],
+            [a.extra for a in asks],
+            [a.tick for a in asks],
+            [a.span for a in asks],
+        )
+        found = {row["key"]: Grant(row["units"], row["lead"]) for row in rows}
+        return [found[a.key] for a in asks]
+
+    async def ping(self) -> None:
+        """Return when PostgreSQL answers."""
+        await self._pool.fetchval("select 1")
+
+    async def sweep(self) -> None:
+        """Delete the rows of counters that are whole again."""
+        await self._pool.execute(_SWEEP)
