@@ -131,6 +131,15 @@ def expand(rights: Iterable[str]) -> frozenset[str]:
 
 def check_giving(actor: Actor, rights: Iterable[str], resource: UUID | None = None) -> None:
     """Raise `Denied` where a caller would give what he has not himself, whoever is to get it (abuse 46)."""
-    lacking = sorted(each for each in expand(rights) if not may(actor, each, resource))
-    if lacking:
+    if lacking := _lacking(actor, rights, resource):
         raise Denied(f"Nobody gives more than he has; you lack {', '.join(lacking)}.")
+
+
+def check_over(actor: Actor, rights: Iterable[str], resource: UUID | None = None) -> None:
+    """Raise `Denied` where somebody who has some rights stands above a caller, who would take them away."""
+    if lacking := _lacking(actor, rights, resource):
+        raise Denied(f"This is for those who may do as much; you lack {', '.join(lacking)}.")
+
+
+def _lacking(actor: Actor, rights: Iterable[str], resource: UUID | None) -> list[str]:
+    return sorted(each for each in expand(rights) if not may(actor, each, resource))

@@ -11,9 +11,13 @@ from agent_factory.services.auth.errors import UserNotFound
 from agent_factory.services.auth.queries import users as queries
 
 
-async def add_user(session: Session, organization_id: UUID, *, email: str, name: str, role: str) -> UserRow:
-    """Make a user of an organisation."""
-    row = UserRow(id=uuid7(), organization_id=organization_id, email=email, name=name, role=role)
+async def add_user(
+    session: Session, organization_id: UUID, *, email: str, name: str, role: str, account_id: UUID | None = None
+) -> UserRow:
+    """Make a user of an organisation: the membership of an account."""
+    row = UserRow(
+        id=uuid7(), organization_id=organization_id, account_id=account_id, email=email, name=name, role=role
+    )
     await queries.add(session, row)
     return row
 

@@ -1,5 +1,6 @@
-"""Every statement over organisations."""
+"""Every statement over organisations themselves."""
 
+from collections.abc import Collection
 from uuid import UUID
 
 from sqlalchemy import func, select
@@ -14,6 +15,23 @@ _ONE_AT_A_TIME = 0x0AF0_B007
 async def organization(session: ReadSession, organization_id: UUID) -> OrganizationRow | None:
     """Find one organisation."""
     return await session.get(OrganizationRow, organization_id)
+
+
+async def organizations(session: ReadSession, ids: Collection[UUID]) -> list[OrganizationRow]:
+    """Find some organisations, newest first."""
+    query = select(OrganizationRow).where(OrganizationRow.id.in_(ids)).order_by(OrganizationRow.id.desc())
+    return list(await session.scalars(query))
+
+
+async def hold(session: Session, organization_id: UUID) -> OrganizationRow | None:
+    """Find one organisation and hold it until the transaction ends, so that its people change one at a time."""
+    query = (
+        select(OrganizationRow)
+        .where(OrganizationRow.id == organization_id)
+        .with_for_update(key_share=True)
+        .execution_options(populate_existing=True)
+    )
+    return (await session.scalars(query)).one_or_none()
 
 
 async def lock_first_start(session: Session) -> bool:

@@ -1,0 +1,1 @@
+"""Every statement over organisations, their teams, roles, grants and invitations."""

@@ -1,0 +1,63 @@
+"""Every statement over teams and who is in them."""
+
+from uuid import UUID
+
+from sqlalchemy import select
+
+from agent_factory.database.base import owned_by
+from agent_factory.database.models import TeamMemberRow, TeamRow, UserRow
+from agent_factory.database.session import ReadSession, Session
+from agent_factory.security.auth import Actor
+
+
+async def team(session: ReadSession, actor: Actor, team_id: UUID) -> TeamRow | None:
+    """Find one team."""
+    return (await session.scalars(owned_by(actor, TeamRow).where(TeamRow.id == team_id))).one_or_none()
+
+
+async def teams(session: ReadSession, actor: Actor, limit: int, after: UUID | None) -> list[TeamRow]:
+    """List teams, newest first."""
+    query = owned_by(actor, TeamRow).order_by(TeamRow.id.desc()).limit(limit)
+    if after is not None:
+        query = query.where(TeamRow.id < after)
+    return list(await session.scalars(query))
+
+
+async def member(session: ReadSession, actor: Actor, team_id: UUID, user_id: UUID) -> TeamMemberRow | None:
+    """Find one place in a team."""
+    query = owned_by(actor, TeamMemberRow).where(TeamMemberRow.team_id == team_id, TeamMemberRow.user_id == user_id)
+    return (await session.scalars(query)).one_or_none()
+
+
+async def members(
+    session: ReadSession, actor: Actor, team_id: UUID, limit: int, after: UUID | None
+) -> list[tuple[TeamMemberRow, UserRow]]:
+    """List who is in a team, the newest people first."""
+    query = (
+        select(TeamMemberRow, UserRow)
+        .join(UserRow, UserRow.id == TeamMemberRow.user_id)
+        .where(TeamMemberRow.organization_id == actor.organization_id, TeamMemberRow.team_id == team_id)
+        .order_by(UserRow.id.desc())
+        .limit(limit)
+    )
+    if after is not None:
+        query = query.where(UserRow.id < after)
+    return [(row[0], row[1]) for row in await session.execute(query)]
+
+
+async def add(session: Session, row: TeamRow | TeamMemberRow) -> None:
+    """Insert a team, or a place in one."""
+    session.add(row)
+    await session.flush()
+
+
+async def save(session: Session, row: TeamRow | TeamMemberRow) -> None:
+    """Write changes now, so that what a constraint refuses is refused here."""
+    await session.flush()
+    await session.refresh(row)
+
+
+async def remove(session: Session, row: TeamRow | TeamMemberRow) -> None:
+    """Delete a team with its places and grants, or a place in one."""
+    await session.delete(row)
+    await session.flush()
