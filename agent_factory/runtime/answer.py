@@ -23,6 +23,7 @@ from agent_factory.core.model import (
 )
 from agent_factory.runtime.prices import cost
 from agent_factory.runtime.scope import Scope, Waiting, decision
+from agent_factory.runtime.spending import Bill
 
 _LONGEST_PAUSE = 60.0
 """Seconds; a vendor that asks for a longer one has failed for this turn."""
@@ -83,19 +84,43 @@ async def _attempts(scope: Scope, path: str, request: ModelRequest, *, show: boo
     retry = scope.compiled.agent.retry
     for attempt in range(1, retry.attempts + 1):
         tap = _Tap(scope, show=show)
+        bill = await _billed(scope, path, request)
         try:
-            response = await _once(scope, request, tap)
+            response = await _once(scope, request if bill is None else bill.request, tap)
         except ModelError as error:
+            if bill is not None:
+                await bill.failed(error)
             pause = _pause(error, retry.backoff, attempt)
             if not error.retryable or attempt == retry.attempts or tap.shown or pause > _most(scope):
                 raise
             scope.emit(Retrying(path=path, code=error.code, attempt=attempt, delay=pause))
             await asyncio.sleep(pause)
+        except BaseException:
+            if bill is not None:
+                bill.lost()
+            raise
         else:
-            if response.finish == "content_filter":
-                raise ContentFiltered("The vendor's filter stopped the answer; nothing of it was kept.")
-            return await _guarded(scope, path, response, tap)
+            return await _passed(scope, path, response, tap, bill)
     raise AssertionError  # the last attempt returns or raises
+
+
+async def _billed(scope: Scope, path: str, request: ModelRequest) -> Bill | None:
+    spending = scope.context.spending
+    return None if spending is None else await spending.bill(path, request, scope.compiled.model)
+
+
+async def _passed(scope: Scope, path: str, response: ModelResponse, tap: "_Tap", bill: Bill | None) -> ModelResponse:
+    """Give the answer as it may go on; whether it may or not, it is paid for."""
+    kept = False
+    try:
+        if response.finish == "content_filter":
+            raise ContentFiltered("The vendor's filter stopped the answer; nothing of it was kept.")
+        passed = await _guarded(scope, path, response, tap)
+        kept = True
+    finally:
+        if bill is not None:
+            await bill.paid(response, recorded=kept)
+    return passed
 
 
 def _most(scope: Scope) -> float:

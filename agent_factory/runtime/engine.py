@@ -17,6 +17,9 @@ from agent_factory.core.event import ApprovalNeeded, ModelFinished, ToolFinished
 from agent_factory.core.message import Message
 from agent_factory.core.model import ModelSettings, ToolSpec
 from agent_factory.database.session import Database
+from agent_factory.enterprise.multitenancy.ledger import Ledger
+from agent_factory.enterprise.multitenancy.limits import Spender
+from agent_factory.enterprise.multitenancy.settings import QuotaSettings
 from agent_factory.kit.clock import now
 from agent_factory.kit.errors import Conflict, Problem, Unavailable
 from agent_factory.kit.ids import uuid7
@@ -38,6 +41,7 @@ from agent_factory.runtime.rows import (
 from agent_factory.runtime.scope import TurnContext, TurnEnd
 from agent_factory.runtime.settings import EngineSettings
 from agent_factory.runtime.settling import Activation, admitted, settlement
+from agent_factory.runtime.spending import Spending
 from agent_factory.runtime.statements import BEAT, DECIDE, FIRST, FORGET_PROCESSES, LEAVE, OWNED, REAP, RELEASE, SEIZE
 from agent_factory.runtime.turn import RunCancelled, conduct
 
@@ -101,6 +105,7 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
     agent: Agent
     message: Message
     user_id: UUID | None = None
+    key_id: UUID | None = None
     agents: dict[str, Agent] = {}
     agent_id: UUID | None = None
     agent_version: int | None = None
@@ -135,13 +140,23 @@ class Engine:
     ones are finished here.
     """
 
-    def __init__(self, database: Database, resources: Resources, settings: EngineSettings | None = None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        resources: Resources,
+        settings: EngineSettings | None = None,
+        quotas: QuotaSettings | None = None,
+    ) -> None:
         """Choose a name for this process that no other ever had."""
         self._settings = settings or EngineSettings()
         self._database = database
         self._pool = database.pool
         self.owner = f"{socket.gethostname()}-{os.getpid()}-{uuid7().hex[-12:]}"
         self._writer = Writer(self._pool, self.owner, self._settings.patience)
+        self.ledger = Ledger(
+            self._pool, self.owner, quotas, lease=self._settings.lease, patience=self._settings.patience
+        )
+        """What the runs of this process may use, and use."""
         self._definitions = Definitions(self._pool, resources)
         self._conversations = Conversations(self._pool, self._settings.history_bytes)
         self._live: dict[UUID, LiveRun] = {}
@@ -163,13 +178,18 @@ class Engine:
         """Begin a turn; when this returns, the run and the user's message are committed.
 
         Raises `SessionBusy`, `SessionNotFound`, `VersionMoved`, `Unavailable`, and whatever
-        keeps the definition from being made ready (`Invalid`, `UnknownModel`).
+        keeps the definition from being made ready (`Invalid`, `UnknownModel`); `BudgetExceeded`
+        and `QuotaExceeded` where nothing is left for it.
         """
         if self._closing:
             raise Unavailable("This server is stopping; send the request again.", retry_after=1)
         if self._beaten is None or time.monotonic() - self._beaten > self._settings.lease / 2:
             await self._beat()
         ready = await self._definitions.of(start.organization_id, start.agent, start.agents)
+        async with self.ledger.one_run(_spender(start)):
+            return await self._begin(start, ready)
+
+    async def _begin(self, start: Start, ready: Ready) -> LiveRun:
         for attempt in range(_TRIES):
             conversation = None
             if start.session_id is not None:
@@ -257,6 +277,7 @@ class Engine:
                 live.leave()
             await asyncio.gather(*(live.task for live in left if live.task is not None), return_exceptions=True)
             await self._writer.idle()
+            await self.ledger.idle()
         finally:
             beating.cancel()
         with suppress(Unavailable):
@@ -303,6 +324,7 @@ class Engine:
             message=start.message,
             definition=self._definitions.to_store(start.organization_id, ready),
             deployed=start.deployed,
+            key_id=start.key_id,
         )
         try:
             seq = await self._writer.begin(begin)
@@ -330,6 +352,7 @@ class Engine:
             settings=start.settings,
             output=start.output,
             client_tools=start.client_tools,
+            spending=Spending(self.ledger, _spender(start, live.id)),
         )
         await self._work(
             _Work(
@@ -468,8 +491,19 @@ class Engine:
                 settings=asked.model_settings(),
                 output=asked.output,
                 client_tools=asked.client_tools,
+                spending=self._spending_again(run, compiled.agent.name),
             ),
         )
+
+    def _spending_again(self, run: RunState, agent: str) -> Spending:
+        spender = Spender(
+            organization_id=run.organization_id,
+            run_id=run.id,
+            agents=(agent,),
+            agent_id=run.agent_id,
+            key_id=run.key_id,
+        )
+        return Spending(self.ledger, spender)
 
     async def _place(self, run: RunState) -> tuple[int, Conversation | None]:
         """Find a run's place in its session: the number of its first message, and what was said before."""
@@ -543,6 +577,16 @@ def _activation(run: RunState, seq: int) -> Activation:
         epoch=run.epoch,
         seq=seq,
         started_at=run.started_at,
+    )
+
+
+def _spender(start: Start, run_id: UUID | None = None) -> Spender:
+    return Spender(
+        organization_id=start.organization_id,
+        run_id=run_id,
+        agents=(start.agent.name,),
+        agent_id=start.agent_id,
+        key_id=start.key_id,
     )
 
 

@@ -67,6 +67,7 @@ class Begin(msgspec.Struct, frozen=True, kw_only=True):
     message: Message
     definition: str | None
     deployed: bool = False
+    key_id: UUID | None = None
 
 
 class Put(msgspec.Struct, frozen=True):
@@ -155,7 +156,7 @@ class Writer:
             known = {row["id"]: row["seq"] for row in rows}
         new = sorted((op for op in ops if op.id not in known), key=_lock_order)
         if new:
-            for row in await self._pool.fetch(BEGIN, *columns([_begin_row(op) for op in new], 15), self.owner):
+            for row in await self._pool.fetch(BEGIN, *columns([_begin_row(op) for op in new], 16), self.owner):
                 if row["begun"]:
                     known[row["id"]] = row["seq"]
                 else:
@@ -234,6 +235,7 @@ def _begin_row(op: Begin) -> tuple[object, ...]:
         to_json(op.message.parts) if op.session_id else None,
         op.definition,
         op.deployed,
+        op.key_id,
     )
 
 

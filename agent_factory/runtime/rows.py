@@ -83,6 +83,7 @@ class RunState(msgspec.Struct, frozen=True):
     epoch: int
     owner: str | None
     started_at: datetime
+    key_id: UUID | None = None
 
     @property
     def ended(self) -> bool:

@@ -11,6 +11,7 @@ from agent_factory.core.model import ModelSettings, ToolSpec
 from agent_factory.kit.errors import Problem
 from agent_factory.runtime.compile import Compiled
 from agent_factory.runtime.limits import Meter
+from agent_factory.runtime.spending import Spending
 
 Emit = Callable[[TurnEvent], None]
 TurnEnd = TurnCompleted | TurnFailed | ApprovalNeeded
@@ -24,7 +25,8 @@ class TurnContext(msgspec.Struct, frozen=True):
     but run by the caller: the turn ends with `finish="tool_calls"`. `prefix` is
     where in the run's journal the turn stands, when another agent asked for it.
     `on_failure` is given the problem that ends the turn, with all that its
-    `TurnFailed` does not say.
+    `TurnFailed` does not say. By `spending` the turn is held against the limits
+    of whoever lets it run.
     """
 
     run_id: str = ""
@@ -37,6 +39,7 @@ class TurnContext(msgspec.Struct, frozen=True):
     output: dict[str, object] | None = None
     client_tools: tuple[ToolSpec, ...] = ()
     on_failure: Callable[[Problem], None] | None = None
+    spending: Spending | None = None
 
 
 class Scope(msgspec.Struct, frozen=True):

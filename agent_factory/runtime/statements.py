@@ -3,9 +3,9 @@
 BEGIN = """
 with b as (
   select * from unnest($1::uuid[], $2::uuid[], $3::text[], $4::uuid[], $5::int[], $6::uuid[], $7::int[], $8::text[],
-    $9::text[], $10::uuid[], $11::timestamptz[], $12::uuid[], $13::text[], $14::text[], $15::bool[])
+    $9::text[], $10::uuid[], $11::timestamptz[], $12::uuid[], $13::text[], $14::text[], $15::bool[], $16::uuid[])
   as b(id, organization_id, source, agent_id, agent_version, session_id, revision, snapshot,
-    input, created_by, created_at, message_id, parts, definition, deployed)
+    input, created_by, created_at, message_id, parts, definition, deployed, key_id)
   where not deployed or exists (
     select from agents a
     where a.id = b.agent_id and a.organization_id = b.organization_id
@@ -30,9 +30,9 @@ with b as (
   where session_id is not null
 ), r as (
   insert into runs (id, organization_id, kind, source, agent_id, agent_version, session_id, snapshot, status, input,
-    owner, epoch, created_by, created_at, started_at)
+    owner, epoch, created_by, created_at, started_at, key_id)
   select id, organization_id, 'agent', source, agent_id, agent_version, session_id, snapshot, 'running', input::jsonb,
-    $16, 1, created_by, created_at, created_at
+    $17, 1, created_by, created_at, created_at, key_id
   from ok
 )
 select b.id, ok.id is not null as begun, ok.message_count as seq from b left join ok on ok.id = b.id
@@ -133,7 +133,7 @@ RELEASE = "update runs set owner = null where owner = $1 and status = 'running' 
 
 _RUN = """runs.id, runs.organization_id, runs.source, runs.agent_id, runs.agent_version, runs.session_id, runs.snapshot,
   runs.status, runs.input::text as input, runs.output::text as output, runs.error::text as error, runs.input_tokens,
-  runs.output_tokens, runs.cost_usd, runs.epoch, runs.owner, runs.started_at"""
+  runs.output_tokens, runs.cost_usd, runs.epoch, runs.owner, runs.started_at, runs.key_id"""
 
 REAP = f"""
 with dead as (

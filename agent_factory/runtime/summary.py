@@ -6,7 +6,7 @@ import msgspec
 
 from agent_factory.core.journal import Entry
 from agent_factory.core.message import Message, Text, ToolCall, ToolResult, user
-from agent_factory.core.model import ModelRequest
+from agent_factory.core.model import ModelError, ModelRequest, ModelResponse
 from agent_factory.runtime.prices import cost
 from agent_factory.runtime.scope import Scope
 
@@ -30,7 +30,7 @@ def summariser(scope: Scope, step: int) -> Callable[[Sequence[Message], str], Aw
         model = scope.compiled.model
         told = "\n".join(_line(m) for m in messages)
         text = f"{_TASK}\n\nEarlier summary:\n{earlier or '(none)'}\n\nConversation:\n{told}"
-        response = await model.provider.inference(ModelRequest(model=model.model, messages=(user(text),)))
+        response = await _answered(scope, path, ModelRequest(model=model.model, messages=(user(text),)))
         price = cost(response.model or model.model, model.provider.name, response.usage)
         scope.meter.add(response.usage, price)
         await scope.journal.put(
@@ -49,6 +49,23 @@ def summariser(scope: Scope, step: int) -> Callable[[Sequence[Message], str], Aw
         return response.message.text
 
     return summarise
+
+
+async def _answered(scope: Scope, path: str, request: ModelRequest) -> ModelResponse:
+    model, spending = scope.compiled.model, scope.context.spending
+    bill = None if spending is None else await spending.bill(path, request, model)
+    if bill is None:
+        return await model.provider.inference(request)
+    try:
+        response = await model.provider.inference(bill.request)
+    except ModelError as error:
+        await bill.failed(error)
+        raise
+    except BaseException:
+        bill.lost()
+        raise
+    await bill.paid(response, recorded=True)
+    return response
 
 
 def _line(message: Message) -> str:

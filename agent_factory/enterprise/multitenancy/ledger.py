@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -36,6 +37,12 @@ _LAG_SECONDS = 300.0
 """Steps that are older than this are committed, for no statement takes as long."""
 
 
+_ONE_RUN: Amounts = {Metric.RUNS: 1, Metric.TOKENS: 1, Metric.USD: Decimal("1e-8")}
+"""What a run takes to start: itself, and a look whether anything is left of what it is going to use."""
+
+_STARTED: Amounts = {Metric.RUNS: 1}
+
+
 class Call(msgspec.Struct, frozen=True):
     """What is to be known of a call of a model beside its amounts, should nobody learn what it used."""
 
@@ -51,6 +58,12 @@ class Reservation(msgspec.Struct, frozen=True):
     id: UUID
     organization_id: UUID
     amounts: dict[Metric, Decimal]
+
+
+class Counted(msgspec.Struct):
+    """Whether a run that starts is a new one."""
+
+    new: bool = True
 
 
 class _Take(msgspec.Struct, frozen=True):
@@ -117,8 +130,11 @@ class Ledger:
         `BudgetExceeded`, `QuotaExceeded`, `Invalid` for what is no amount, or
         `Unavailable`.
         """
+        limits = await self.binding(spender)
+        if not limits:
+            return None
         wanted = {metric: amount(value) for metric, value in amounts.items() if value}
-        limits = tuple(limit for limit in await self.binding(spender) if limit.metric in wanted)
+        limits = tuple(limit for limit in limits if limit.metric in wanted)
         if not limits:
             return None
         take = _Take(uuid7(), spender, wanted, limits, path, call)
@@ -134,6 +150,23 @@ class Ledger:
             taking.add_done_callback(lambda _: self._begin_to_end(_End(take.id, {}, None, told=False)))
             raise
         return Reservation(take.id, spender.organization_id, wanted)
+
+    @asynccontextmanager
+    async def one_run(self, spender: Spender) -> AsyncGenerator[Counted, None]:
+        """Count a run that starts within the block; one that does not start does not count.
+
+        Raises as `reserve` does, also where nothing at all is left of what a run is going to use.
+        """
+        held = await self.reserve(spender, _ONE_RUN)
+        counted = Counted()
+        try:
+            yield counted
+        except BaseException:
+            if held is not None:
+                self.settle_soon(held, {})
+            raise
+        if held is not None:
+            await self.settle(held, _STARTED if counted.new else {})
 
     async def settle(self, held: Reservation, used: Amounts, *, told: Call | None = None) -> None:
         """Count what was used and free the rest; committed when this returns, or later where the database is away.

@@ -15,6 +15,7 @@ from agent_factory.runtime.compile import Resources
 from agent_factory.runtime.flow.made import Made
 from agent_factory.runtime.flow.outcome import Outcome, WaitFor
 from agent_factory.runtime.flow.variables import MemoryPayloads, Payloads, Shelf, Variables
+from agent_factory.runtime.spending import Spending
 
 
 class FlowLimits(msgspec.Struct, frozen=True):
@@ -82,7 +83,8 @@ class FlowContext(msgspec.Struct, frozen=True, kw_only=True):
 
     `agents` and `flows` are what was pinned when the run started, by
     `core.workflow.pinned_name`. `stack` are the workflows around this one,
-    outermost first, and itself. `made` holds what its tasks share.
+    outermost first, and itself. `made` holds what its tasks share. By `spending`
+    its turns are held against the limits of whoever lets the run run.
     """
 
     journal: Journal
@@ -93,6 +95,7 @@ class FlowContext(msgspec.Struct, frozen=True, kw_only=True):
     resources: Resources | None = None
     agents: Mapping[str, Agent] = {}
     flows: Mapping[str, Flow] = {}
+    spending: Spending | None = None
     waits: WaitDoor = msgspec.field(default_factory=NoWaits)
     events: EventDoor | None = None
     sandbox: Any = None

@@ -48,12 +48,14 @@ async def take_turn(call: TaskCall, compiled: Compiled, message: Message, place:
     that fails raises its problem, one with a question for people `Suspended`.
     """
     problems: list[Problem] = []
+    spending = call.context.spending
     context = TurnContext(
         run_id=call.context.run_id,
         organization_id=call.context.organization_id,
         prefix=f"{place}/",
         stream=False,
         on_failure=problems.append,
+        spending=spending and spending.of(compiled.agent.name).at(f"{place}/"),
     )
 
     def emit(event: TurnEvent) -> None:
