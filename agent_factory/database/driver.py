@@ -100,7 +100,8 @@ _create_pool = cast("Callable[..., Awaitable[Connections]]", asyncpg.create_pool
 def connector(url: str, role: str | None, settings: DatabaseSettings, *, plan_once: bool = False) -> Connect:
     """Make the function that opens a connection in a role; it raises `Unavailable` when PostgreSQL is away.
 
-    With `plan_once`, a statement keeps its first general plan: for few, well-known statements that run all the time.
+    With `plan_once`, a statement keeps its first general plan, by indexes however small the tables still are at that
+    moment: for few, well-known statements that run all the time.
     """
     options = {
         "application_name": "agent-factory",
@@ -111,7 +112,7 @@ def connector(url: str, role: str | None, settings: DatabaseSettings, *, plan_on
     if role:
         options["role"] = role
     if plan_once:
-        options["plan_cache_mode"] = "force_generic_plan"
+        options |= {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off"}
     dsn = _of_postgres(url)
 
     async def connect(*_dsn: object, **_options: object) -> Connection:

@@ -27,11 +27,11 @@ from b left join r on r.id = b.id
 ENQUEUED = "select id from runs where id = any($1::uuid[]) and kind = 'workflow'"
 
 CLAIM = """
-select p.pending, c.id, c.organization_id, c.snapshot, c.priority, c.input::text as input, c.epoch, c.attempts,
-  c.progress, c.signals, c.started_at, c.forked_from is not null as forked
-from (select count(*) as pending from (select from runs where status = 'pending' limit 1000) few) p
-left join claim_runs($1, $2, $3, $4, $5, $6) c on true
+select (run).id, (run).organization_id, (run).snapshot, (run).priority, (run).input::text as input, (run).epoch,
+  (run).attempts, (run).progress, (run).signals, (run).started_at, (run).forked_from is not null as forked, turn, more
+from claim_runs($1, $2, $3, $4, $5, $6)
 """
+"""The runs, and a last row that says whose turn was the last and whether runs were left."""
 
 SETTLE = """
 with b as (

@@ -168,13 +168,11 @@ class Worker:
         async with self._claiming:
             here = list({live.organization_id for live in self._live.values()})
             limit = settings.organization_runs
-            rows = await self._pool.fetch(CLAIM, self.owner, max(0, room), guests, limit, here, self._last)
-            runs = [_claimed(row) for row in rows if row["id"] is not None]
+            *rows, rest = await self._pool.fetch(CLAIM, self.owner, max(0, room), guests, limit, here, self._last)
+            runs = [_claimed(row) for row in rows]
             for run in runs:
                 self._adopt(run)
-        self._more = rows[0]["pending"] > len(runs)
-        if runs:
-            self._last = runs[-1].organization_id
+        self._last, self._more = rest["turn"], rest["more"]
         if not (runs and self._more):
             await self._until(self._work, settings.poll)
 

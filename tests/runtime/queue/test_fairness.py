@@ -1,14 +1,30 @@
 """Who is served when: priorities, limits, and no organisation at the cost of another."""
 
 import asyncio
+import json
+from collections import Counter
+from collections.abc import AsyncGenerator
+from uuid import UUID
 
+import asyncpg
+import pytest
+
+from agent_factory.database.driver import Row
 from agent_factory.database.session import Database
 from agent_factory.kit.ids import uuid7
 from agent_factory.runtime.queue.queue import Queue
+from agent_factory.runtime.queue.statements import CLAIM
 from agent_factory.security.auth import Actor
 from tests.runtime.queue.conftest import Work
 from tests.runtime.queue.parts import QUICK, Effects, act, becomes, begin, count, drained, ended, flow
 
+SPREAD = """
+insert into runs (id, organization_id, kind, snapshot, status, input)
+select (lpad(to_hex((extract(epoch from now()) * 1000)::bigint), 12, '0') || '7000' || '8000'
+    || lpad(to_hex(n), 12, '0'))::uuid, lpad(to_hex(n % $3), 32, '0')::uuid, 'workflow', $1, 'pending',
+    '{"input": null}'
+from generate_series(1, $2) n
+"""
 MANY = """
 insert into runs (id, organization_id, kind, snapshot, status, input)
 select (lpad(to_hex((extract(epoch from now()) * 1000)::bigint), 12, '0') || '7000' || '8000'
@@ -43,19 +59,83 @@ async def test_ten_thousand_runs_of_one_organisation_delay_another_by_less_than_
     assert effects.order.index("other") <= 6, "after the five that were at work, at most one had been called already"
 
 
-async def test_organisations_take_turns_in_the_queue(
-    queue: Queue, work: Work, effects: Effects, own_database: Database
-) -> None:
-    """A worker with one place serves each once before it serves one twice."""
+async def claims(
+    database: Database, *, room: int = 1, guests: int = 0, limit: int = 100, here: tuple[UUID, ...] = ()
+) -> AsyncGenerator[list[Row], None]:
+    """Claim again and again as one worker does, until nothing comes."""
+    after = UUID(int=0)
+    while True:
+        *rows, rest = await database.pool.fetch(CLAIM, "w", room, guests, limit, list(here), after)
+        if not rows:
+            return
+        after = rest["turn"]
+        yield rows
+
+
+async def test_organisations_take_turns_in_the_queue(queue: Queue, own_database: Database) -> None:
+    """Whoever claims one run after another serves each once before it serves one twice."""
     organizations = [uuid7() for _ in range(5)]
-    for index, organization_id in enumerate(organizations):
+    for organization_id in organizations:
         for _ in range(4):
-            await begin(queue, organization_id, flow(act("send", f"/{index}")))
+            await begin(queue, organization_id, flow(act("send")))
+    order = [row["organization_id"] async for rows in claims(own_database) for row in rows]
+    assert order == organizations * 4
+
+
+async def test_a_worker_lets_everybody_in_once_before_it_lets_one_in_twice(
+    queue: Queue, work: Work, own_database: Database
+) -> None:
+    organizations = {uuid7() for _ in range(5)}
+    for organization_id in organizations:
+        for _ in range(4):
+            await begin(queue, organization_id, flow(act("send")))
     await work(QUICK.model_copy(update={"runs": 1, "guests": 1, "tasks": 1}))
     await drained(own_database.pool, "select count(*) from runs where status <> 'completed'")
-    for turn in range(4):
-        served = effects.order[turn * 5 : turn * 5 + 5]
-        assert sorted(served) == ["0", "1", "2", "3", "4"], effects.order
+    order = await own_database.pool.fetch("select organization_id from runs order by started_at")
+    assert {row["organization_id"] for row in order[:5]} == organizations
+
+
+async def test_a_claim_shares_its_room_and_lets_guests_in_beside_it(queue: Queue, own_database: Database) -> None:
+    first, second, third = organizations = [uuid7() for _ in range(3)]
+    for organization_id in organizations:
+        for _ in range(10):
+            await begin(queue, organization_id, flow(act("send")))
+    claimed = claims(own_database, room=6, guests=2)
+    assert Counter(row["organization_id"] for row in await anext(claimed)) == {first: 2, second: 2, third: 2}
+    full = claims(own_database, room=0, guests=2, here=(first,))
+    assert [row["organization_id"] for row in await anext(full)] == [second, third]
+
+
+async def test_organisations_at_their_limit_keep_nobody_from_their_turn(queue: Queue, own_database: Database) -> None:
+    """Far more of them than one claim takes runs of."""
+    what = flow(act("send"))
+    crowd = [uuid7() for _ in range(100)]
+    for organization_id in crowd:
+        await asyncio.gather(*(begin(queue, organization_id, what) for _ in range(2)))
+    async for _ in claims(own_database, room=100, limit=1):
+        pass
+    assert await count(own_database, "select count(*) from runs where status = 'running'") == 100
+    late = await begin(queue, uuid7(), what)
+    rows = await anext(claims(own_database, limit=1))
+    assert [row["id"] for row in rows] == [late.id]
+
+
+async def test_a_claim_tells_whether_runs_were_left(queue: Queue, own_database: Database) -> None:
+    async def claim(room: int, limit: int = 100) -> tuple[int, bool]:
+        *rows, rest = await own_database.pool.fetch(CLAIM, "w", room, 0, limit, [], UUID(int=0))
+        return len(rows), rest["more"]
+
+    assert await claim(5) == (0, False)
+    organization_id = uuid7()
+    for _ in range(3):
+        await begin(queue, organization_id, flow(act("send")))
+    assert await claim(2) == (2, True)
+    assert await claim(5, limit=2) == (0, True), "one that is kept back by a limit is left, too"
+    assert await claim(5) == (1, False)
+    for _ in range(70):
+        await begin(queue, uuid7(), flow(act("send")))
+    assert await claim(1000) == (64, True), "organisations that were not come to"
+    assert await claim(1000) == (6, False)
 
 
 async def test_more_organisations_than_one_claim_looks_at_are_all_served(
@@ -97,17 +177,34 @@ async def test_no_organisation_has_more_runs_at_work_than_its_limit_over_all_wor
     assert effects.done["mine"] == 30
 
 
-async def test_the_queue_is_read_by_its_index_alone(own_database: Database, queue: Queue, actor: Actor) -> None:
-    """Ten thousand runs of one organisation cost a claim of another's nothing."""
-    await crowd(queue, own_database, actor, "/crowd", 10_000)
-    await begin(queue, uuid7(), flow(act("send")))
-    async with own_database.pool.transaction() as connection:
-        await connection.execute("set local enable_seqscan = off")
-        plan = await connection.fetchval(
-            "explain (analyze, costs off, timing off, buffers on, format json) "
-            "select organization_id from runs where status = 'pending' and organization_id > $1 "
-            "order by organization_id limit 1",
-            actor.organization_id,
-        )
-    assert "Index Only Scan" in plan
-    assert "Sort" not in plan.replace("Sort Key", "")
+@pytest.mark.parametrize("organizations", [1, 10_000])
+async def test_a_claim_reads_no_more_however_many_runs_are_queued(
+    own_database: Database, queue: Queue, organizations: int
+) -> None:
+    """Also where PostgreSQL planned it while the table was empty, and keeps that plan."""
+    await maintained(own_database)
+    async for _ in claims(own_database):
+        pytest.fail("nothing is queued")
+    organization_id = uuid7()
+    started = await begin(queue, organization_id, flow(act("send")))
+    snapshot = (await queue.run(organization_id, started.id)).snapshot
+    few = await claiming(own_database)
+    await own_database.pool.execute(SPREAD, snapshot, 10_000, organizations)
+    many = await claiming(own_database)
+    assert few > 0
+    assert many < few + 100, "blocks that a claim touches"
+
+
+async def maintained(database: Database) -> None:
+    """Do what autovacuum does to tables that hold nothing yet."""
+    connection = await asyncpg.connect(database.url)
+    await connection.execute("vacuum analyze")
+    await connection.close()
+
+
+async def claiming(database: Database) -> int:
+    """Claim a run; gives how many blocks were touched."""
+    plan = await database.pool.fetchval(
+        "explain (analyze, buffers, format json) select * from claim_runs('w', 1, 0, 100, '{}', $1)", UUID(int=0)
+    )
+    return json.loads(plan)[0]["Plan"]["Shared Hit Blocks"]

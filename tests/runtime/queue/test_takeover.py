@@ -198,5 +198,5 @@ async def _cut(queue: Queue) -> None:
         await connection.execute("reset role")
         await connection.fetch(
             "select pg_terminate_backend(pid) from pg_stat_activity "
-            "where datname = current_database() and pid <> pg_backend_pid()"
+            "where datname = current_database() and usename = session_user and pid <> pg_backend_pid()"
         )

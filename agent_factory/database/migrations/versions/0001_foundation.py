@@ -151,7 +151,6 @@ def tables() -> None:
     sa.Column('cost_usd', sa.Numeric(), nullable=True),
     sa.Column('owner', sa.Text(), nullable=True),
     sa.Column('epoch', sa.Integer(), server_default=sa.text('0'), nullable=False),
-    sa.Column('lease_until', sa.DateTime(timezone=True), nullable=True),
     sa.Column('created_by', sa.Uuid(), nullable=True),
     sa.Column('created_at', sa.DateTime(timezone=True), server_default=sa.text('now()'), nullable=False),
     sa.Column('started_at', sa.DateTime(timezone=True), nullable=True),

@@ -101,68 +101,89 @@ END $$
 """
 
 # One claim at a time, so that no organisation gets more than its share: each statement in here sees what the claim
-# before has taken, which the parts of one statement would not.
+# before has taken, which the parts of one statement would not. Organisations are walked in turn by the index of pending
+# runs, from the one after `after` on, and only as far as runs are wanted; the last row says where to go on the next
+# time, and whether runs were left. A sequential scan is never right here, however small the table was when it was
+# planned: the plan stays.
 CLAIM = """
 CREATE FUNCTION claim_runs(worker text, room int, guests int, limit_of_one int, here uuid[], after uuid)
-RETURNS SETOF runs LANGUAGE plpgsql AS $$
+RETURNS TABLE (run runs, turn uuid, more boolean) LANGUAGE plpgsql SET enable_seqscan = off AS $$
 DECLARE
+    most CONSTANT uuid := 'ffffffff-ffff-ffff-ffff-ffffffffffff';
     organizations uuid[];
-    organization uuid;
+    frees int[];
+    looked int := least(64, room + guests + cardinality(here));
+    passed int;
+    last uuid;
     share int;
-    free int;
+    wanted int;
     taken int;
 BEGIN
     PERFORM pg_advisory_xact_lock(1634103651);
-    -- whoever has work, beginning after the one that was served last
-    WITH RECURSIVE next(id, wrapped) AS (
-        SELECT o.id, o.wrapped FROM (
-            (SELECT organization_id AS id, false AS wrapped FROM runs
-             WHERE status = 'pending' AND organization_id > after ORDER BY organization_id LIMIT 1)
-            UNION ALL
-            (SELECT organization_id, true FROM runs WHERE status = 'pending' ORDER BY organization_id LIMIT 1)
-            LIMIT 1) o
+    WITH RECURSIVE turns(id, place) AS (
+        SELECT coalesce(
+            (SELECT organization_id FROM runs WHERE status = 'pending' AND organization_id > after
+             ORDER BY organization_id LIMIT 1),
+            (SELECT organization_id FROM runs WHERE status = 'pending' AND organization_id <= after
+             ORDER BY organization_id LIMIT 1)), 1
         UNION ALL
-        SELECT coalesce(o.further, o.first), o.further IS NULL
-        FROM next, LATERAL (
-            SELECT (SELECT organization_id FROM runs WHERE status = 'pending' AND organization_id > next.id
-                    ORDER BY organization_id LIMIT 1) AS further,
-                   CASE WHEN NOT next.wrapped THEN
-                       (SELECT organization_id FROM runs WHERE status = 'pending' AND organization_id <= after
-                        ORDER BY organization_id LIMIT 1) END AS first) o
-        WHERE coalesce(o.further, o.first) IS NOT NULL
-            AND (o.further IS NULL OR NOT next.wrapped OR o.further <= after)
+        SELECT coalesce(
+            (SELECT organization_id FROM runs WHERE status = 'pending' AND organization_id > turns.id
+                AND organization_id <= CASE WHEN turns.id > after THEN most ELSE after END
+             ORDER BY organization_id LIMIT 1),
+            CASE WHEN turns.id > after THEN
+                (SELECT organization_id FROM runs WHERE status = 'pending' AND organization_id <= after
+                 ORDER BY organization_id LIMIT 1) END), turns.place + 1
+        FROM turns WHERE turns.id IS NOT NULL AND turns.place < 1000
+    ), lined_up(id, place, free) AS (
+        SELECT turns.id, turns.place, limit_of_one - at_work.count::int
+        FROM turns, LATERAL (
+            SELECT count(*) FROM (
+                SELECT FROM runs WHERE organization_id = turns.id AND status = 'running' AND kind = 'workflow'
+                LIMIT limit_of_one) few) at_work
+        WHERE turns.id IS NOT NULL AND at_work.count < limit_of_one AND (room > 0 OR turns.id <> ALL (here))
+        LIMIT looked
     )
-    SELECT array_agg(id) INTO organizations FROM (SELECT id FROM next LIMIT 64) n;
+    SELECT array_agg(id), array_agg(free), coalesce(max(place), 0), CASE WHEN count(*) = 0 THEN
+            (SELECT id FROM turns WHERE id IS NOT NULL ORDER BY place DESC LIMIT 1) END
+        INTO organizations, frees, passed, last FROM lined_up;
+    -- where nobody can be let in, the next claim looks further on; and who was passed over may be let in when a run ends
+    turn := coalesce(last, after);
+    more := last IS NOT NULL OR passed > cardinality(organizations) OR looked = cardinality(organizations);
+    more := coalesce(more, false);
     share := greatest(1, room / greatest(1, cardinality(organizations)));
-    FOREACH organization IN ARRAY coalesce(organizations, '{}') LOOP
-        taken := least(share, room);
-        IF taken <= 0 AND guests > 0 AND organization <> ALL (here) THEN
-            taken := 1;
+    FOR i IN 1 .. coalesce(cardinality(organizations), 0) LOOP
+        wanted := least(share, room, frees[i]);
+        IF room = 0 THEN
+            wanted := 1;
+            IF guests = 0 OR organizations[i] = ANY (here) THEN
+                more := true;
+                CONTINUE;
+            END IF;
         END IF;
-        CONTINUE WHEN taken <= 0;
-        SELECT limit_of_one - count(*) INTO free FROM (
-            SELECT FROM runs WHERE organization_id = organization AND status = 'running' AND kind = 'workflow'
-            LIMIT limit_of_one) at_work;
-        CONTINUE WHEN free <= 0;
         RETURN QUERY
             WITH chosen AS (
                 SELECT r.id FROM runs r
-                WHERE r.organization_id = organization AND r.status = 'pending'
+                WHERE r.organization_id = organizations[i] AND r.status = 'pending'
                     AND (r.available_at IS NULL OR r.available_at <= clock_timestamp())
-                ORDER BY r.priority DESC, r.id LIMIT least(taken, free)
+                ORDER BY r.priority DESC, r.id LIMIT wanted
                 FOR UPDATE SKIP LOCKED
             )
             UPDATE runs SET status = 'running', owner = worker, epoch = runs.epoch + 1, available_at = NULL,
                 started_at = coalesce(runs.started_at, clock_timestamp())
             FROM chosen WHERE runs.id = chosen.id
-            RETURNING runs.*;
+            RETURNING runs, NULL::uuid, NULL::boolean;
         GET DIAGNOSTICS taken = ROW_COUNT;
+        more := more OR taken = wanted;
+        turn := organizations[i];
         IF room > 0 THEN
             room := room - taken;
         ELSE
             guests := guests - taken;
         END IF;
     END LOOP;
+    run := NULL;
+    RETURN NEXT;
 END $$
 """
 
