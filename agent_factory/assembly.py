@@ -39,8 +39,10 @@ from agent_factory.runtime.queue.queue import Queue
 from agent_factory.runtime.queue.worker import Worker
 from agent_factory.runtime.sandbox.sandbox import Sandbox
 from agent_factory.runtime.scheduler.scheduler import Scheduler
+from agent_factory.security.audit import Trail
 from agent_factory.security.egress import Egress
 from agent_factory.security.encryption import open_vault
+from agent_factory.security.encryption.rotation import keep_up_forever
 from agent_factory.security.passwords import Passwords
 from agent_factory.security.rate_limit import limiting
 from agent_factory.security.tokens import Tokens
@@ -118,7 +120,7 @@ def make_app(settings: Settings, redactor: Redactor | None = None) -> FastAPI:
 async def _life(
     app: FastAPI, settings: Settings, rooms: Iterable[Room], redactor: Redactor
 ) -> AsyncGenerator[None, None]:
-    async with open_platform(settings, redactor) as platform, AsyncExitStack() as stack:
+    async with open_platform(settings, redactor, app.state.metrics) as platform, AsyncExitStack() as stack:
         keyring = Keyring(platform.database)
         stack.push_async_callback(keyring.close)
         app.state.platform = platform
@@ -136,19 +138,26 @@ async def _life(
 
 
 @asynccontextmanager
-async def open_platform(settings: Settings, redactor: Redactor | None = None) -> AsyncGenerator[Platform, None]:
+async def open_platform(
+    settings: Settings, redactor: Redactor | None = None, metrics: Metrics | None = None
+) -> AsyncGenerator[Platform, None]:
     """Open what one process needs, with a worker in it unless the settings say no.
 
-    With a database URL, nothing waits for PostgreSQL.
+    With a database URL, nothing waits for PostgreSQL. `metrics` counts what the process does by itself.
     """
     redactor = redactor or Redactor(secret_values(settings))
     async with AsyncExitStack() as stack:
         url = settings.database.url or await _embedded(settings, stack)
         database = Database(url, settings.database)
         stack.push_async_callback(database.close)
+        vault = open_vault(settings.encryption, database.pool, settings.database.data_dir)
+        trail = Trail(database, vault, settings.audit, settings.database.data_dir / "audit")
+        if settings.audit.sealer:
+            sealer = trail.sealer(metrics)
+            stack.push_async_callback(sealer.finish)
+            stack.push_async_callback(_stop, asyncio.create_task(sealer.run_forever(), name="sealer"))
         egress = Egress(settings.egress)
         stack.push_async_callback(egress.close)
-        vault = open_vault(settings.encryption, database.pool, settings.database.data_dir)
         resources = Resources(
             models=Models(settings.models, egress),
             tools=Catalog[ToolFactory]("agent_factory.tools"),
@@ -162,15 +171,16 @@ async def open_platform(settings: Settings, redactor: Redactor | None = None) ->
             ),
             redactor=redactor,
         )
-        engine = Engine(database, resources, settings.engine)
+        engine = Engine(database, resources, settings.engine, settings.quotas)
         stack.push_async_callback(engine.close)
         stack.push_async_callback(_stop, asyncio.create_task(engine.reap_forever(), name="reaper"))
+        stack.push_async_callback(_stop, asyncio.create_task(engine.ledger.keep_forever(), name="ledger"))
         store = Store(settings.storage, settings.database.data_dir / "objects")
 
         def payloads(organization_id: UUID) -> StoredPayloads:
             return StoredPayloads(store, str(organization_id))
 
-        queue = Queue(database, settings.queue, payloads)
+        queue = Queue(database, settings.queue, payloads, engine.ledger)
         mail = Post(database.pool, vault, settings.mail)
         passwords = Passwords(settings.passwords)
         stack.callback(passwords.close)
@@ -180,6 +190,7 @@ async def open_platform(settings: Settings, redactor: Redactor | None = None) ->
             queue=queue,
             resources=resources,
             vault=vault,
+            trail=trail,
             tokens=Tokens(database.pool, vault, settings.auth),
             mail=mail,
             passwords=passwords,
@@ -194,6 +205,8 @@ async def open_platform(settings: Settings, redactor: Redactor | None = None) ->
             worker = Worker(queue, database, resources, settings.queue, leaves=LEAVES, store=store, sandbox=sandbox)
             stack.push_async_callback(worker.close, settings.queue.grace)
             stack.push_async_callback(_stop, asyncio.create_task(worker.run_forever(), name="worker"))
+            keys = keep_up_forever(database.pool, vault)
+            stack.push_async_callback(_stop, asyncio.create_task(keys, name="keys"))
         if settings.scheduler.enabled:
             scheduler = Scheduler(database, partial(fire, platform), settings.scheduler)
             stack.push_async_callback(_stop, asyncio.create_task(scheduler.run_forever(), name="scheduler"))

@@ -29,6 +29,7 @@ from agent_factory.runtime.queue.settings import QueueSettings
 from agent_factory.runtime.sandbox.settings import SandboxSettings
 from agent_factory.runtime.scheduler.settings import SchedulerSettings
 from agent_factory.runtime.settings import EngineSettings, ToolsSettings
+from agent_factory.security.audit import AuditSettings
 from agent_factory.security.egress import EgressSettings
 from agent_factory.security.encryption import EncryptionSettings
 from agent_factory.security.passwords import PasswordSettings
@@ -82,6 +83,7 @@ class Settings(BaseSettings):
     tools: ToolsSettings = ToolsSettings()
     sandbox: SandboxSettings = SandboxSettings()
     storage: StorageSettings = StorageSettings()
+    audit: AuditSettings = AuditSettings()
     mail: MailSettings = MailSettings()
     passwords: PasswordSettings = PasswordSettings()
 

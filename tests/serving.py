@@ -22,6 +22,7 @@ from agent_factory.database.settings import DatabaseSettings
 from agent_factory.monitoring.settings import LoggingSettings
 from agent_factory.runtime.queue.settings import QueueSettings
 from agent_factory.runtime.scheduler.settings import SchedulerSettings
+from agent_factory.security.audit import AuditSettings
 from agent_factory.security.auth import Actor
 from agent_factory.security.rate_limit import LimitsSettings
 from agent_factory.services.auth import service as auth
@@ -31,6 +32,7 @@ ROOT = Path(__file__).resolve().parents[1]
 _QUIET = LoggingSettings(level="warning", requests=False)
 _IDLE = QueueSettings(worker=False)
 _ASLEEP = SchedulerSettings(enabled=False)
+_UNSEALED = AuditSettings(sealer=False)
 _ANY_HOST = ServerSettings(hosts=("*",))
 _UNLIMITED = LimitsSettings(enabled=False)
 """All tests come from one address."""
@@ -71,6 +73,7 @@ def settings_for(database_url: str, **more: Any) -> Settings:
         "logging": _QUIET,
         "queue": _IDLE,
         "scheduler": _ASLEEP,
+        "audit": _UNSEALED,
         "mail": _UNSENT,
     }
     usual |= {"server": _ANY_HOST, "limits": _UNLIMITED}

@@ -79,6 +79,7 @@ async def writer(connection: HTTPConnection, actor: ActorDep, platform: Platform
         claim: Claim | None = connection.scope["state"].get("claim")
         if claim is not None:
             await claim.take(session, actor)
+        connection.scope["state"]["transaction"] = session
         yield session
 
 

@@ -6,15 +6,19 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.dependencies.models import Dependant
+from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.routing import Match
 from starlette.types import Scope
 
 from agent_factory.api.access import admit, need_of
+from agent_factory.api.auditing import CHANGES, note_change, note_refusal
 from agent_factory.api.dependencies import authenticate, writer
 from agent_factory.api.idempotency import Claim, Replayed
 from agent_factory.api.problems import UnsupportedMedia
 from agent_factory.api.yaml import READ_TOO, as_json, is_yaml
+from agent_factory.kit.errors import Problem
+from agent_factory.security import audit
 
 _PROBLEM = {
     "description": "What went wrong, as RFC 9457.",
@@ -43,10 +47,21 @@ class Guarded(APIRoute):
             self.openapi_extra = {**(self.openapi_extra or {}), "x-permission": " or ".join(need.permissions)}
 
         async def guarded(request: Request) -> Response:
-            await admit(request, need)
-            return await handler(request)
+            with audit.during(request.scope):
+                await admit(request, need)
+                return await handler(request)
 
-        return guarded
+        async def audited(request: Request) -> Response:
+            try:
+                response = await guarded(request)
+                if need.audited:
+                    await note_change(request, self.unique_id, response)
+            except (Problem, RequestValidationError) as error:
+                await note_refusal(request, self.unique_id, error)
+                raise
+            return response
+
+        return audited if (self.methods or set()) & CHANGES else guarded
 
     def handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Give what serves a request that was let in."""

@@ -39,6 +39,9 @@ class Metrics:
             Counter("task_error_counter", "Tasks of workflows that failed.", ("type",), registry=self.registry),
             Counter("task_success_counter", "Tasks of workflows that ended well.", ("type",), registry=self.registry),
         )
+        self._alerts = Counter(
+            "security_alerts", "Alerts that the audit trail's rules have raised.", ("rule",), registry=self.registry
+        )
 
     def exposition(self) -> tuple[bytes, str]:
         """Write every metric as Prometheus reads it, with the media type."""
@@ -60,3 +63,7 @@ class Metrics:
         """Count one task of a workflow that has ended (S94)."""
         self._task_ends[success].labels(task_type).inc()
         self._task_seconds.labels(task_type).observe(seconds)
+
+    def alert(self, rule: str) -> None:
+        """Count one alert (S203)."""
+        self._alerts.labels(rule).inc()

@@ -9,6 +9,7 @@ from agent_factory.runtime.engine import Engine
 from agent_factory.runtime.news import News
 from agent_factory.runtime.queue.queue import Queue
 from agent_factory.runtime.recent import Recent
+from agent_factory.security.audit import Trail
 from agent_factory.security.encryption import Vault
 from agent_factory.security.passwords import Passwords
 from agent_factory.security.tokens import Tokens
@@ -17,9 +18,10 @@ from agent_factory.security.tokens import Tokens
 class Platform(msgspec.Struct, frozen=True):
     """The database, the turns and workflow runs over it, what agents may reach, and the vault; at `app.state.platform`.
 
-    `tokens` signs and reads access tokens. `mail` takes letters with a
-    transaction and sends them after it; `passwords` hashes and checks without
-    holding up the rest. `recent` holds what rooms looked up within the last
+    `trail` is the audit trail. `tokens` signs and reads access tokens. `mail`
+    takes letters with a transaction and sends them after it; `passwords` hashes
+    and checks without holding up the rest. `registration` says who may come in anew: `open`,
+    `invited` or `closed`. `recent` holds what rooms looked up within the last
     second; by `news`, rooms hear of what those below them do.
     """
 
@@ -28,8 +30,10 @@ class Platform(msgspec.Struct, frozen=True):
     queue: Queue
     resources: Resources
     vault: Vault
+    trail: Trail
     tokens: Tokens
     mail: Post
     passwords: Passwords
+    registration: str = "invited"
     recent: Recent = msgspec.field(default_factory=Recent)
     news: News = msgspec.field(default_factory=News)

@@ -57,7 +57,7 @@ class Store:
         """Open the store that the settings name, else `folder`; reaches for nothing yet."""
         self._most = settings.max_bytes
         self._sync = settings.sync
-        self._store = _open(settings, folder)
+        self._store = open_store(settings, folder)
         self._root = self._store.prefix if isinstance(self._store, LocalStore) else None
 
     async def put(self, organization_id: str, data: bytes) -> str:
@@ -146,7 +146,8 @@ class Store:
         return await self.expire(organization_id, now() + timedelta(days=1))
 
 
-def _open(settings: StorageSettings, folder: Path) -> "ObjectStore":
+def open_store(settings: StorageSettings, folder: Path) -> "ObjectStore":
+    """Open the object store that the settings name, else a folder; raises `StorageMisconfigured`."""
     url = settings.url
     try:
         if url is None or url.startswith("file:"):

@@ -8,6 +8,7 @@ from agent_factory.database.models import AuditEventRow
 from agent_factory.database.session import Database
 from agent_factory.security import audit
 from agent_factory.security.auth import Actor
+from tests.serving import Client
 
 
 async def events_of(database: Database, actor: Actor) -> list[AuditEventRow]:
@@ -76,3 +77,17 @@ async def test_no_role_of_ours_changes_what_is_written(
         async with opened as session:
             await session.execute(text(statement))
     assert getattr(refused.value.orig, "sqlstate", None) == "42501"
+
+
+async def test_a_change_and_a_refusal_each_leave_one_event(database: Database, client: Client) -> None:
+    """S196, S8: the event carries the request's id, and says what was made."""
+    made = await client.post(
+        "/api/v1/agents", json={"name": "support", "model": "demo"}, headers={"x-request-id": "r-1"}
+    )
+    assert made.status_code == 201, made.text
+    refused = await client.patch("/api/v1/agents/agt_00000000000000000000000000", json={})
+    assert refused.status_code in (404, 422)
+    created, denied = await events_of(database, client.actor)
+    assert (created.action, created.outcome, created.request_id) == ("agents_create", "succeeded", "r-1")
+    assert (created.resource, created.key_id is not None) == (made.json()["id"], True)
+    assert (denied.action, denied.outcome) == ("agents_patch", "refused")

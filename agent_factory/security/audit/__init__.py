@@ -1,5 +1,21 @@
 """The audit trail: append-only, chained by seals, signed at checkpoints; see docs/reference/audit.md."""
 
 from agent_factory.security.audit.event import Event, Origin, Outcome, during, origin, record, record_alone
+from agent_factory.security.audit.settings import AuditSettings
+from agent_factory.security.audit.trail import Trail
+from agent_factory.security.audit.verifying import Finding, Progress, Touched
 
-__all__ = ["Event", "Origin", "Outcome", "during", "origin", "record", "record_alone"]
+__all__ = [
+    "AuditSettings",
+    "Event",
+    "Finding",
+    "Origin",
+    "Outcome",
+    "Progress",
+    "Touched",
+    "Trail",
+    "during",
+    "origin",
+    "record",
+    "record_alone",
+]

@@ -1,7 +1,6 @@
 """What is worth keeping for ever: who did what to what, from where, and what came of it (S196)."""
 
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from contextvars import ContextVar
 from enum import StrEnum
 from typing import Any
@@ -10,7 +9,6 @@ from uuid import UUID
 import msgspec
 
 from agent_factory.database import audit as store
-from agent_factory.database.pool import Pool
 from agent_factory.database.session import Session
 from agent_factory.kit.ids import uuid7
 from agent_factory.monitoring.logging import redact
@@ -60,14 +58,19 @@ _NOWHERE = Origin()
 _SCOPE: ContextVar[Mapping[str, Any] | None] = ContextVar("audit_scope", default=None)
 
 
-@contextmanager
-def during(scope: Mapping[str, Any]) -> Generator[None, None, None]:
+class during:  # noqa: N801 - reads as what it does: `with during(scope):`
     """Let every event that is recorded inside say that this request (an ASGI scope) brought it about."""
-    token = _SCOPE.set(scope)
-    try:
-        yield
-    finally:
-        _SCOPE.reset(token)
+
+    __slots__ = ("_scope", "_token")
+
+    def __init__(self, scope: Mapping[str, Any]) -> None:
+        self._scope = scope
+
+    def __enter__(self) -> None:
+        self._token = _SCOPE.set(self._scope)
+
+    def __exit__(self, *_error: object) -> None:
+        _SCOPE.reset(self._token)
 
 
 async def record(session: Session, event: Event) -> None:
@@ -79,9 +82,9 @@ async def record(session: Session, event: Event) -> None:
     await store.append(session, _record(event))
 
 
-async def record_alone(pool: Pool, event: Event) -> None:
+async def record_alone(writes: store.Writes, event: Event) -> None:
     """Append an event in a transaction of its own, for what is not changed in one of ours. Raises `Unavailable`."""
-    await store.append_alone(pool, _record(event))
+    await store.append_alone(writes, _record(event))
 
 
 def origin() -> Origin:

@@ -1,0 +1,124 @@
+"""How events are written for hashing, and how their hashes hang together (S197); nothing here reads or writes.
+
+An event's digest is the SHA-256 of its canonical form: a JSON object of its
+columns with sorted names and no spaces, in UTF-8. A seal's hash covers the
+digest, the event's two places and the seal before it; an organisation's own
+chain goes over the same digests. A checkpoint signs the root of a Merkle tree
+(as in RFC 6962) over leaves that name event, organisation and digest.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from agent_factory.database.audit import Event, Seal
+from agent_factory.kit import ids
+from agent_factory.kit.clock import rfc3339
+
+START = b"\0" * 32
+"""What stands before the first seal of a chain, and before the first checkpoint."""
+LEAF_BYTES = 64
+_NOBODY = UUID(int=0)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_CANONICAL = msgspec.json.Encoder(order="sorted")
+_PREFIXES = {"id": "aud", "organization_id": "org", "user_id": "usr", "key_id": "key", "session_id": "lgn"}
+
+
+FIELDS = (
+    "id",
+    "organization_id",
+    "occurred_at",
+    "user_id",
+    "key_id",
+    "session_id",
+    "role",
+    "action",
+    "resource",
+    "outcome",
+    "request_id",
+    "address",
+    "user_agent",
+    "details",
+)
+"""The columns that a digest covers, which are all; another column needs another version of the canonical form."""
+
+
+class Leaf(msgspec.Struct, frozen=True):
+    """What a checkpoint signs of one event."""
+
+    event_id: UUID
+    organization_id: UUID | None
+    digest: bytes
+
+    def encoded(self) -> bytes:
+        """Write it as a checkpoint keeps it."""
+        return self.event_id.bytes + (self.organization_id or _NOBODY).bytes + self.digest
+
+
+def shown(event: Event) -> dict[str, Any]:
+    """Give an event as it is hashed, shown and exported: ids with their prefixes, the time as RFC 3339."""
+    out: dict[str, Any] = {name: getattr(event, name) for name in FIELDS}
+    for name, prefix in _PREFIXES.items():
+        if out[name] is not None:
+            out[name] = ids.encode(prefix, out[name])
+    out["occurred_at"] = rfc3339(event.occurred_at)
+    return out
+
+
+def digest(event: Event) -> bytes:
+    """Give an event's digest."""
+    return hashlib.sha256(_CANONICAL.encode(shown(event))).digest()
+
+
+def seal_hash(seal: Seal) -> bytes:
+    """Give the hash that a seal has to have in the chain of all events."""
+    micros = (seal.sealed_at - _EPOCH) // (datetime.resolution)
+    parts = (
+        b"seal\x01",
+        seal.previous,
+        seal.sequence.to_bytes(8, signed=True),
+        seal.event_id.bytes,
+        seal.digest,
+        own_hash(seal),
+        micros.to_bytes(8, signed=True),
+    )
+    return hashlib.sha256(b"".join(parts)).digest()
+
+
+def own_hash(seal: Seal) -> bytes:
+    """Give the hash that a seal has to have in the chain of its organisation."""
+    parts = (b"own\x01", seal.own_previous, seal.position.to_bytes(8, signed=True), seal.event_id.bytes, seal.digest)
+    return hashlib.sha256(b"".join(parts)).digest()
+
+
+def leaves(encoded: bytes) -> Iterator[Leaf]:
+    """Read the leaves of a checkpoint; a rest that is no leaf is left out."""
+    for start in range(0, len(encoded) - LEAF_BYTES + 1, LEAF_BYTES):
+        organization = UUID(bytes=encoded[start + 16 : start + 32])
+        yield Leaf(
+            UUID(bytes=encoded[start : start + 16]),
+            None if organization == _NOBODY else organization,
+            encoded[start + 32 : start + LEAF_BYTES],
+        )
+
+
+def root(encoded: bytes) -> bytes:
+    """Give the Merkle tree's root over encoded leaves (RFC 6962, section 2.1)."""
+    level = [
+        hashlib.sha256(b"\0" + encoded[start : start + LEAF_BYTES]).digest()
+        for start in range(0, len(encoded), LEAF_BYTES)
+    ]
+    if not level:
+        return hashlib.sha256(b"").digest()
+    while len(level) > 1:
+        level = _parents(level)
+    return level[0]
+
+
+def _parents(level: Sequence[bytes]) -> list[bytes]:
+    paired = [hashlib.sha256(b"\1" + level[n] + level[n + 1]).digest() for n in range(0, len(level) - 1, 2)]
+    return [*paired, *level[len(level) - len(level) % 2 :]]
