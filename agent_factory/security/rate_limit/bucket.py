@@ -7,6 +7,10 @@ from agent_factory.security.rate_limit.rules import Grant, Rate, left, wait
 
 _AHEAD = 0.25
 """Seconds of a caller's requests that are taken ahead; units that are not used by twice that time lapse."""
+_GROWTH = 2
+"""Times what was used of late that is taken ahead at most, however fast it went."""
+_SHORTEST = 0.001
+"""Seconds; a burst of one moment tells nothing about the next."""
 _LARGEST_PART = 10
 """A process takes at most this part of a limit ahead."""
 _SLACK = 0.1
@@ -47,7 +51,7 @@ class Bucket:
         if now >= self.lapses_at:
             self.stock = 0
         used = self._had - self.stock
-        extra = int(used * _AHEAD / max(now - self._asked_at, _AHEAD))
+        extra = int(used * min(_GROWTH, _AHEAD / max(now - self._asked_at, _SHORTEST)))
         need = max(0, self.wanted - self.stock)
         self.wanted = 0
         self._asked_at = now

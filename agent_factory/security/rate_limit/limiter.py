@@ -118,7 +118,7 @@ class Limiter:
         return self._share is not None
 
     def standing(self, actor: Actor | None, address: str, route: str = "") -> Standing:
-        """Give how a caller stands; only its address counts where no actor is known, and no endpoint without a route."""
+        """Give how a caller stands; without an actor only its address counts, without a route no endpoint."""
         known = (actor.user_id, actor.key_id, address, route) if actor is not None else (None, None, address, route)
         found = self._standings.get(known)
         if found is None:

@@ -75,7 +75,7 @@ def grant(lead: float, need: int, extra: int, tick: float, span: float) -> Grant
 
 def wait(lead: float, tick: float, span: float) -> float:
     """Give the seconds until a counter with this lead has a unit."""
-    return max(0.0, lead + tick * (1 - _EARLY) - span)
+    return max(0.0, lead + tick * (1 - _EARLY / 2) - span)
 
 
 def left(lead: float, tick: float, span: float) -> int:
