@@ -11,6 +11,7 @@ from fastapi.routing import APIRoute
 from starlette.routing import Match
 from starlette.types import Scope
 
+from agent_factory.api import direct
 from agent_factory.api.access import admit, need_of
 from agent_factory.api.auditing import CHANGES, note_change, note_refusal
 from agent_factory.api.dependencies import authenticate, writer
@@ -65,7 +66,7 @@ class Guarded(APIRoute):
 
     def handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Give what serves a request that was let in."""
-        return super().get_route_handler()
+        return direct.handler(self) if direct.is_direct(self.endpoint) else super().get_route_handler()
 
 
 class Route(Guarded):

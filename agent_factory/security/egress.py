@@ -140,7 +140,27 @@ class StreamAnswer:
 
     async def read(self) -> bytes:
         """Read the rest of the body; raises like `chunks`."""
-        return b"".join([chunk async for chunk in self.chunks()])
+        content = self._response.content
+        pieces: list[bytes] = []
+        left = self._max_bytes
+        while True:
+            try:
+                piece = await content.readany()
+            except (TimeoutError, aiohttp.ClientError, OSError) as error:
+                raise _failure(error, self._response.url) from error
+            if not piece:
+                return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            left -= len(piece)
+            if left < 0:
+                raise _too_large(self._max_bytes)
+            pieces.append(piece)
+
+    def close(self) -> None:
+        """Give the connection back when the body was read to its end, else close it."""
+        if self._response.content.at_eof():
+            self._response.release()
+        else:
+            self._response.close()
 
     async def settle(self) -> None:
         """Wait a moment for the end of a body whose content is complete, to keep the connection."""
@@ -276,8 +296,11 @@ class Egress:
         sent = dict(headers or {})
         sending = _Sending(method, target, sent, _payload(json, body, sent), timeout, max_bytes)
         if not redirects:
-            async with self._exchange(sending) as answer:
+            answer = await self._open(sending)
+            try:
                 return Answer(answer.status, answer.headers, await answer.read(), str(target))
+            finally:
+                answer.close()
         try:
             async with asyncio.timeout(timeout):
                 return await self._following(sending, redirects)
@@ -316,22 +339,28 @@ class Egress:
 
     @asynccontextmanager
     async def _exchange(self, sending: _Sending) -> AsyncGenerator[StreamAnswer]:
+        answer = await self._open(sending)
+        try:
+            yield answer
+        finally:
+            answer.close()
+
+    async def _open(self, sending: _Sending) -> StreamAnswer:
         target, max_bytes = sending.target, sending.max_bytes
         try:
             response = await self._send(sending)
         except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
             raise _failure(error, target) from error
+        answer = StreamAnswer(response, max_bytes)
         try:
             if response.headers.get("Content-Encoding", "identity").lower() not in ("", "identity"):
                 raise EgressFailed(f"{target.host} answers compressed although it was asked not to.")
             if (response.content_length or 0) > max_bytes and sending.method != "HEAD":
                 raise _too_large(max_bytes)
-            yield StreamAnswer(response, max_bytes)
-        finally:
-            if response.content.at_eof():
-                response.release()
-            else:
-                response.close()
+        except Problem:
+            answer.close()
+            raise
+        return answer
 
     async def _send(self, sending: _Sending) -> aiohttp.ClientResponse:
         session = self._connections.session(trusted=self._trusts(sending.target))

@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from agent_factory.api.access import needs
 from agent_factory.api.dependencies import ActorDep, PlatformDep
+from agent_factory.api.direct import direct
 from agent_factory.api.routing import router as make_router
 from agent_factory.kit.clock import now
 from agent_factory.services.gateway import service
@@ -29,7 +30,8 @@ _decoder = msgspec.json.Decoder(ChatRequest)
     openapi_extra=body(ChatRequest),
     responses=answer("The answer: one `chat.completion`, or a stream of `chat.completion.chunk`.", stream=True),
 )
-@needs("agent:run", audited=False)
+@needs("agent:run", inside=True, audited=False)
+@direct
 async def create(request: Request, actor: ActorDep, platform: PlatformDep) -> Response:
     """Ask a deployed agent. The agent calls its own tools; the answer holds its words."""
     asked = read(await request.body(), _decoder)

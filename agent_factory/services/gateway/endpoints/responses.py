@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from agent_factory.api.access import needs
 from agent_factory.api.dependencies import ActorDep, PlatformDep
+from agent_factory.api.direct import direct
 from agent_factory.api.routing import router as make_router
 from agent_factory.core.event import ApprovalNeeded, TurnCompleted, TurnFailed
 from agent_factory.core.model import Usage
@@ -44,7 +45,8 @@ _decoder = msgspec.json.Decoder(ResponseRequest)
     openapi_extra=body(ResponseRequest),
     responses=answer("The response, or the stream of its events.", stream=True),
 )
-@needs("agent:run", audited=False)
+@needs("agent:run", inside=True, audited=False)
+@direct
 async def create(request: Request, actor: ActorDep, platform: PlatformDep) -> Response:
     """Ask a deployed agent; the conversation is kept, unless `store` is false."""
     asked = read(await request.body(), _decoder)
@@ -60,7 +62,7 @@ async def create(request: Request, actor: ActorDep, platform: PlatformDep) -> Re
 
 
 @router.get("/{response_id}", name="get_response", responses=answer("The response, as far as it has come."))
-@needs("agent:read")
+@needs("agent:read", inside=True)
 async def get(request: Request, actor: ActorDep, platform: PlatformDep, response_id: str) -> Response:
     """Fetch a stored response."""
     if request.query_params.get("stream") == "true":
@@ -70,7 +72,7 @@ async def get(request: Request, actor: ActorDep, platform: PlatformDep, response
 
 
 @router.delete("/{response_id}", name="delete_response", responses=answer("That the response is gone."))
-@needs("agent:run")
+@needs("agent:run", inside=True)
 async def delete(actor: ActorDep, platform: PlatformDep, response_id: str) -> Response:
     """Erase a stored response, and its conversation with the last of its responses."""
     await service.forget(platform, actor, response_id)
@@ -79,15 +81,17 @@ async def delete(actor: ActorDep, platform: PlatformDep, response_id: str) -> Re
 
 
 @router.post("/{response_id}/cancel", name="cancel_response", responses=answer("The response, ended."))
-@needs("agent:run", audited=False)
+@needs("agent:run", inside=True, audited=False)
 async def cancel(actor: ActorDep, platform: PlatformDep, response_id: str) -> Response:
     """End a response that is being worked on; one that has ended stays as it is."""
     await service.cancel(platform, actor, response_id)
-    return Response(msgspec.json.encode(_told(await service.stored(platform, actor, response_id))), media_type=JSON)
+    return Response(
+        msgspec.json.encode(_told(await service.stored(platform, actor, response_id, "agent:run"))), media_type=JSON
+    )
 
 
 @router.get("/{response_id}/input_items", name="list_input_items", responses=answer("The input, as items."))
-@needs("agent:read")
+@needs("agent:read", inside=True)
 async def list_input_items(actor: ActorDep, platform: PlatformDep, response_id: str) -> Response:
     """List what a stored response was asked."""
     found = await service.stored(platform, actor, response_id)
