@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from agent_factory.api.cors import Origins
+from agent_factory.api.direct import Direct
 from agent_factory.api.document import document
 from agent_factory.api.middleware import BodyGuard, Entrance
 from agent_factory.api.operations import operations
@@ -111,7 +112,10 @@ def make_app(settings: Settings, redactor: Redactor | None = None) -> FastAPI:
     app.router.routes.extend(origins.routes)
     app.openapi = lambda: document(app)
     any_media = tuple(path for room in rooms for path in room.any_media)
-    app.add_middleware(BodyGuard, max_body=settings.server.max_body, body_timeout=settings.server.body_timeout, any_media=any_media)
+    app.add_middleware(Direct, routes=app.router.routes)
+    app.add_middleware(
+        BodyGuard, max_body=settings.server.max_body, body_timeout=settings.server.body_timeout, any_media=any_media
+    )
     app.add_middleware(Entrance, settings=settings.server, metrics=metrics, log_requests=settings.logging.requests)
     return app
 
