@@ -129,6 +129,12 @@ def expand(rights: Iterable[str]) -> frozenset[str]:
     return frozenset().union(*(_meant(right) for right in rights))
 
 
+def roles_within(rights: Iterable[str]) -> frozenset[str]:
+    """Give the built-in roles of which some rights hold everything."""
+    held = expand(rights)
+    return frozenset(role for role, of_role in ROLES.items() if expand(of_role) <= held)
+
+
 def check_giving(actor: Actor, rights: Iterable[str], resource: UUID | None = None) -> None:
     """Raise `Denied` where a caller would give what he has not himself, whoever is to get it (abuse 46)."""
     if lacking := _lacking(actor, rights, resource):

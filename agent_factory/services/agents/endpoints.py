@@ -51,7 +51,7 @@ async def create(
 
 
 @agents.get("")
-@needs("agent:read")
+@needs("agent:read", inside=True)
 async def list_(
     session: Reader,
     actor: ActorDep,

@@ -23,10 +23,19 @@ async def agent_to_change(session: Session, actor: Actor, agent_id: UUID) -> Age
 
 
 async def agents(
-    session: ReadSession, actor: Actor, limit: int, after: UUID | None, *, name: str | None, status: AgentStatus | None
+    session: ReadSession,
+    actor: Actor,
+    limit: int,
+    after: UUID | None,
+    *,
+    name: str | None,
+    status: AgentStatus | None,
+    only: frozenset[UUID] | None,
 ) -> list[AgentRow]:
-    """List agents, newest first; without a status, those that are not archived."""
+    """List agents, or `only` some, newest first; without a status, those that are not archived."""
     query = owned_by(actor, AgentRow).order_by(AgentRow.id.desc()).limit(limit)
+    if only is not None:
+        query = query.where(AgentRow.id.in_(only))
     if after is not None:
         query = query.where(AgentRow.id < after)
     if name is not None:

@@ -19,6 +19,8 @@ from agent_factory.kit.money import usd
 from agent_factory.runtime.flow.variables import Ref
 from agent_factory.runtime.journal import Settle
 from agent_factory.runtime.scope import TurnEnd
+from agent_factory.security.auth import Actor
+from agent_factory.security.rbac import roles_within
 
 WORKFLOW = "workflow"
 """The kind of a run that is a workflow's; all others are agents' turns."""
@@ -31,9 +33,8 @@ _TASK = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?:#[0-9]+)?(?:\[[0-9]+\])?\Z")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _ATTEMPT = re.compile(r"#([0-9]+)\Z")
 
-_RANKS = ("viewer", "developer", "team_lead", "admin", "owner")
-"""Roles of which each may do what those before it may."""
-_OTHER_NAMES = {"organization_owner": "owner", "organization_admin": "admin"}
+_OTHER_NAMES = {"owner": "organization_owner", "organization_admin": "admin"}
+"""How definitions may name roles besides."""
 
 
 class WaitView(msgspec.Struct, frozen=True):
@@ -283,22 +284,23 @@ def referred(value: Any) -> dict[str, Any]:  # noqa: ANN401 - a reference as it 
     return {"$preview": value.get("preview", ""), "bytes": value.get("total") or value["bytes"]}
 
 
-def may_decide(approval: ApprovalRow, *, role: str, user_id: UUID, email: str) -> bool:
-    """Tell whether somebody was asked: by his role or one below it, by his id, or by his e-mail address.
+def may_decide(approval: ApprovalRow, actor: Actor, email: str) -> bool:
+    """Tell whether somebody was asked: by a role whose rights he has, by his id, or by his e-mail address.
 
     Where nobody is named, everybody in the organisation is asked.
     """
     if not approval.roles and not approval.users:
         return True
     named = {user.lower() for user in approval.users}
-    return bool(named & {ids.encode("usr", user_id), email.lower()}) or bool(roles_of(role) & set(approval.roles))
+    if named & {ids.encode("usr", actor.user_id), email.lower()}:
+        return True
+    roles = {_OTHER_NAMES.get(role, role) for role in approval.roles}
+    return actor.role in roles or bool(roles & roles_within(actor.rights))
 
 
-def roles_of(role: str) -> set[str]:
-    """Give a role with all that it comprises."""
-    plain = _OTHER_NAMES.get(role, role)
-    below = set(_RANKS[: _RANKS.index(plain) + 1]) if plain in _RANKS else set[str]()
-    return {role, plain} | below
+def subject_of(row: RunRow) -> tuple[str, UUID | None]:
+    """Give the noun of what a run is of, and its id, where that is kept."""
+    return (WORKFLOW, row.workflow_id) if row.kind == WORKFLOW else ("agent", row.agent_id)
 
 
 def approval_out(row: ApprovalRow) -> dict[str, Any]:

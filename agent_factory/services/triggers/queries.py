@@ -51,10 +51,19 @@ async def trigger_to_change(session: Session, actor: Actor, trigger_id: UUID) ->
 
 
 async def triggers(
-    session: ReadSession, actor: Actor, limit: int, after: UUID | None, *, kind: str | None, workflow_id: UUID | None
+    session: ReadSession,
+    actor: Actor,
+    limit: int,
+    after: UUID | None,
+    *,
+    kind: str | None,
+    workflow_id: UUID | None,
+    only: frozenset[UUID] | None,
 ) -> list[TriggerRow]:
-    """List triggers, newest first."""
+    """List triggers, or only those of some workflows, newest first."""
     query = owned_by(actor, TriggerRow).order_by(TriggerRow.id.desc()).limit(limit)
+    if only is not None:
+        query = query.where(TriggerRow.workflow_id.in_(only))
     if after is not None:
         query = query.where(TriggerRow.id < after)
     if kind is not None:

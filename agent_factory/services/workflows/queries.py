@@ -29,9 +29,12 @@ async def workflows(
     *,
     name: str | None,
     status: AgentStatus | None,
+    only: frozenset[UUID] | None,
 ) -> list[WorkflowRow]:
-    """List workflows, newest first; without a status, those that are not archived."""
+    """List workflows, or `only` some, newest first; without a status, those that are not archived."""
     query = owned_by(owner, WorkflowRow).order_by(WorkflowRow.id.desc()).limit(limit)
+    if only is not None:
+        query = query.where(WorkflowRow.id.in_(only))
     if after is not None:
         query = query.where(WorkflowRow.id < after)
     if name is not None:

@@ -3,6 +3,7 @@
 from agent_factory.services.agents.service.changing import Changed, create, patch, replace
 from agent_factory.services.agents.service.checking import validate
 from agent_factory.services.agents.service.living import activate, archive, deploy, pause, rollback
+from agent_factory.services.agents.service.naming import check_calls, check_use
 from agent_factory.services.agents.service.pinning import LATEST, Pinned, pin, pin_below
 from agent_factory.services.agents.service.reading import get, get_version, list_agents, list_versions
 from agent_factory.services.agents.service.templates import get_template, list_templates
@@ -13,6 +14,8 @@ __all__ = [
     "Pinned",
     "activate",
     "archive",
+    "check_calls",
+    "check_use",
     "create",
     "deploy",
     "get",

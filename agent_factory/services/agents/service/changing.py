@@ -16,6 +16,7 @@ from agent_factory.security.auth import Actor
 from agent_factory.services.agents import queries
 from agent_factory.services.agents.rules import may_change
 from agent_factory.services.agents.service.checking import checked
+from agent_factory.services.agents.service.naming import check_calls
 from agent_factory.services.agents.service.reading import get_version, held
 
 
@@ -29,6 +30,7 @@ class Changed(msgspec.Struct, frozen=True):
 async def create(session: Session, actor: Actor, resources: Resources, definition: dict[str, Any]) -> Changed:
     """Make a draft with version 1; raises `Invalid` with pointers, or `Conflict` for a name that is taken."""
     agent = await checked(session, actor, resources, definition)
+    await check_calls(session, actor, agent)
     moment = now()
     row = AgentRow(
         id=uuid7(),
@@ -95,6 +97,7 @@ async def _define(
     definition: dict[str, Any],
 ) -> Changed:
     agent = await checked(session, actor, resources, definition)
+    await check_calls(session, actor, agent, newest.definition)
     if agent.digest == newest.digest:
         return Changed(row, newest)
     row.name, row.description = agent.name, agent.description

@@ -34,7 +34,8 @@ async def pin(
 ) -> Pinned:
     """Fix what a run will use. `ref` is an id (`agt_…`) or a name.
 
-    Without a version it is the deployed one; raises `AgentNotDeployed`,
+    Whether the caller may use it is asked where it is used. Without a version
+    it is the deployed one; raises `AgentNotDeployed`,
     `AgentNotFound`, `VersionNotFound`, or `SubAgentsInvalid` for agents below
     that call in a circle, are too deep or too many, or are not deployed.
     """

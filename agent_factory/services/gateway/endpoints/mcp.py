@@ -32,6 +32,7 @@ from agent_factory.services.gateway.service import Ask, Offer
 router = APIRouter(include_in_schema=False, redirect_slashes=False, route_class=Guarded)
 """Outside the OpenAPI document: what travels here is JSON-RPC, described by its own protocol."""
 
+_RUN = "agent:run"
 _PREFIX = "ask_"
 _SCHEME = "agent://"
 _JSON = "application/json"
@@ -54,17 +55,17 @@ Context = ServerRequestContext[Any, Any]
 
 
 @router.api_route("/mcp", methods=["GET", "POST", "DELETE"])
-@needs("agent:run", audited=False)
+@needs(_RUN, inside=True, audited=False)
 async def all_agents(request: Request, actor: ActorDep, platform: PlatformDep) -> Response:
-    """Serve every deployed agent of the caller's organisation."""
+    """Serve every deployed agent that the caller may run."""
     return _Exchange(_Agents(platform, actor).server(), request)
 
 
 @router.api_route("/mcp/agents/{agent_id}", methods=["GET", "POST", "DELETE"])
-@needs("agent:run", of="agent_id", audited=False)
+@needs(_RUN, inside=True, audited=False)
 async def one_agent(request: Request, actor: ActorDep, platform: PlatformDep, agent_id: str) -> Response:
     """Serve one deployed agent, by its id or its name."""
-    only = await service.offer(platform, actor, agent_id)
+    only = await service.offer(platform, actor, _RUN, agent_id)
     return _Exchange(_Agents(platform, actor, only).server(), request)
 
 
@@ -140,7 +141,7 @@ class _Agents:
         if self._only is not None and name != self._only.name:
             raise _unknown(params.uri)
         try:
-            offer = self._only or await service.offer(self._platform, self._actor, name)
+            offer = self._only or await service.offer(self._platform, self._actor, _RUN, name)
         except ModelNotFound:
             raise _unknown(params.uri) from None
         text = msgspec.json.encode(offer).decode()
@@ -182,7 +183,7 @@ class _Agents:
         if self._only is not None:
             return [self._only], None
         try:
-            found = await service.offers(self._platform, self._actor, params.cursor if params else None)
+            found = await service.offers(self._platform, self._actor, _RUN, params.cursor if params else None)
         except Problem as problem:
             raise MCPError(types.INVALID_PARAMS, problem.detail) from None
         return found.data, found.next_cursor

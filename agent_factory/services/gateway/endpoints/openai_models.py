@@ -17,7 +17,7 @@ router = make_router("/v1/models", "openai", problems=False)
 
 
 @router.get("", name="list_models", responses=answer("The models."))
-@needs("agent:read")
+@needs("agent:read", inside=True)
 async def list_(actor: ActorDep, platform: PlatformDep) -> Response:
     """List what `model` may be: every deployed agent."""
     found = [_model(offer) async for offer in service.all_offers(platform, actor)]
@@ -25,10 +25,10 @@ async def list_(actor: ActorDep, platform: PlatformDep) -> Response:
 
 
 @router.get("/{model}", name="get_model", responses=answer("The model."))
-@needs("agent:read")
+@needs("agent:read", inside=True)
 async def get(actor: ActorDep, platform: PlatformDep, model: str) -> Response:
     """Show one model, for example `agent:support`."""
-    offer = await service.offer(platform, actor, agent_name(model))
+    offer = await service.offer(platform, actor, "agent:read", agent_name(model))
     return Response(msgspec.json.encode(_model(offer)), media_type="application/json")
 
 

@@ -11,6 +11,7 @@ from agent_factory.kit import ids
 from agent_factory.kit.errors import NotFound
 from agent_factory.kit.pages import Page, read_cursor
 from agent_factory.runtime.platform import Platform
+from agent_factory.security import rbac
 from agent_factory.security.auth import Actor
 from agent_factory.services.agents import service as agents
 from agent_factory.services.agents.errors import AgentNotDeployed
@@ -30,18 +31,20 @@ class Offer(msgspec.Struct, frozen=True):
     organization: str
 
 
-async def offers(platform: Platform, actor: Actor, cursor: str | None) -> Page[Offer]:
-    """List deployed agents, newest first, a page at a time."""
+async def offers(platform: Platform, actor: Actor, permission: str, cursor: str | None) -> Page[Offer]:
+    """List the deployed agents to which a caller has a permission, newest first, a page at a time."""
     async with platform.database.read(actor.organization_id) as session:
-        found = await agents.list_agents(session, actor, _PAGE, read_cursor(cursor), status=AgentStatus.DEPLOYED)
+        found = await agents.list_agents(
+            session, actor, _PAGE, read_cursor(cursor), status=AgentStatus.DEPLOYED, permission=permission
+        )
     return Page([_offer(row) for row in found.data], found.next_cursor, found.has_more)
 
 
 async def all_offers(platform: Platform, actor: Actor) -> AsyncGenerator[Offer, None]:
-    """List every deployed agent, newest first."""
+    """List every deployed agent that a caller may read, newest first."""
     cursor: str | None = None
     while True:
-        found = await offers(platform, actor, cursor)
+        found = await offers(platform, actor, "agent:read", cursor)
         for each in found.data:
             yield each
         cursor = found.next_cursor
@@ -49,11 +52,12 @@ async def all_offers(platform: Platform, actor: Actor) -> AsyncGenerator[Offer, 
             return
 
 
-async def offer(platform: Platform, actor: Actor, ref: str) -> Offer:
-    """Find a deployed agent by id or name; raises `ModelNotFound`."""
+async def offer(platform: Platform, actor: Actor, permission: str, ref: str) -> Offer:
+    """Find a deployed agent by id or name; raises `ModelNotFound`, or `Denied` without the permission to it."""
     with as_model(ref):
         async with platform.database.read(actor.organization_id) as session:
             pinned = await agents.pin(session, actor, ref)
+            rbac.check(actor, permission, pinned.agent_id)
             row, _ = await agents.get(session, actor, pinned.agent_id)
     return _offer(row)
 

@@ -19,6 +19,7 @@ from agent_factory.runtime.platform import Platform
 from agent_factory.runtime.rows import Input, RunState, end_event, read_run
 from agent_factory.runtime.scope import TurnEnd
 from agent_factory.security.auth import Actor
+from agent_factory.security.rbac import Denied, check
 from agent_factory.services.agents import service as agents
 from agent_factory.services.gateway.errors import (
     ConversationNotFound,
@@ -33,6 +34,7 @@ from agent_factory.services.runs import service as runs
 from agent_factory.services.runs.errors import RunEnded, SessionBusy, SessionNotFound
 from agent_factory.services.runs.schemas import SessionCreate
 
+_RUN = "agent:run"
 SOURCE = "responses"
 """The source of runs that are kept as responses; others cannot be fetched as one."""
 
@@ -47,14 +49,14 @@ class Stored(msgspec.Struct, frozen=True):
     metadata: dict[str, str]
 
 
-async def stored(platform: Platform, actor: Actor, response_id: str) -> Stored:
-    """Fetch a response; raises `ResponseNotFound`."""
-    run = await _find(platform, actor, response_id)
+async def stored(platform: Platform, actor: Actor, response_id: str, permission: str = "agent:read") -> Stored:
+    """Fetch a response of an agent to which the caller has a permission; raises `ResponseNotFound` or `Denied`."""
+    run = await _find(platform, actor, response_id, permission)
     metadata: dict[str, str] = {}
     async with platform.database.read(actor.organization_id) as session:
         agent, _ = await agents.get(session, actor, _agent(run))
         if run.session_id is not None:
-            with suppress(SessionNotFound):
+            with suppress(SessionNotFound, Denied):
                 metadata = (await runs.get_session(session, actor, run.session_id)).data
     end = await end_event(platform.database.pool, run)
     return Stored(run, run.asked(), end, model_id(agent.name), metadata)
@@ -91,25 +93,26 @@ async def begin_response(
 
 async def cancel(platform: Platform, actor: Actor, response_id: str) -> None:
     """End a response that is not finished; one that is stays as it is. Raises `ResponseNotFound`."""
-    run = await _find(platform, actor, response_id)
+    run = await _find(platform, actor, response_id, _RUN)
     with suppress(RunEnded):
         await runs.cancel(platform, actor, run.id)
 
 
 async def forget(platform: Platform, actor: Actor, response_id: str) -> None:
     """Delete what a response says and was asked, and its conversation with the last one; raises `ResponseNotFound`."""
-    run = await _find(platform, actor, response_id)
+    run = await _find(platform, actor, response_id, _RUN)
     async with platform.database.write(actor.organization_id) as session:
         await runs.forget_run(platform, session, actor, run.id)
 
 
-async def _find(platform: Platform, actor: Actor, response_id: str) -> RunState:
+async def _find(platform: Platform, actor: Actor, response_id: str, permission: str) -> RunState:
     try:
         run = await read_run(platform.database.pool, actor.organization_id, ids.decode("resp", response_id))
     except NotFound:
         run = None
     if run is None or run.source != SOURCE or not run.input:
         raise ResponseNotFound(f"There is no stored response {response_id[:100]!r} in your organisation.")
+    check(actor, permission, run.agent_id)
     return run
 
 
@@ -133,7 +136,7 @@ async def _converse(platform: Platform, actor: Actor, ask: Ask, conversation: st
 
 async def _continue(platform: Platform, actor: Actor, ask: Ask, previous: str, *, store: bool) -> LiveRun:
     try:
-        run = await _find(platform, actor, previous)
+        run = await _find(platform, actor, previous, _RUN)
     except ResponseNotFound as problem:
         raise PreviousNotFound(problem.detail, "previous_response_id", "not found") from None
     before, newest = await _before(platform, actor, run)

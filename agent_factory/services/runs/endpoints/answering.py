@@ -16,7 +16,7 @@ from agent_factory.runtime.hub import START, EventId
 from agent_factory.runtime.scope import TurnEnd
 from agent_factory.services.runs.rules import Begun, answer_of, event_name, live_run_out, public
 from agent_factory.services.runs.schemas import Content, MediaIn, TextIn, TurnOut
-from agent_factory.services.runs.service import Turn, get_run, show
+from agent_factory.services.runs.service import Turn, found_run, show
 
 JSON = "application/json"
 
@@ -73,7 +73,7 @@ async def answer(turn: Turn, *, events: bool, wait: float) -> Response:
 async def _kept(turn: Turn) -> dict[str, Any]:
     """Read a run that another process has ended."""
     async with turn.platform.database.read(turn.actor.organization_id) as session:
-        run = await show(session, turn.actor, await get_run(session, turn.actor, turn.run.id))
+        run = await show(session, turn.actor, await found_run(session, turn.actor, turn.run.id))
     return run.model_dump(mode="json")
 
 

@@ -21,7 +21,7 @@ ApprovalPath = Annotated[UUID, Id("apr", in_path=True)]
 
 
 @approvals.get("")
-@needs("workflow:read")
+@needs("workflow:read", inside=True)
 async def list_(
     session: Reader,
     actor: ActorDep,
@@ -36,7 +36,7 @@ async def list_(
 
 
 @approvals.get("/{approval_id}")
-@needs("workflow:read")
+@needs("workflow:read", inside=True)
 async def get(session: Reader, actor: ActorDep, approval_id: ApprovalPath) -> ApprovalOut:
     """Show an approval."""
     return ApprovalOut(**approval_out(await service.get_approval(session, actor, approval_id)))

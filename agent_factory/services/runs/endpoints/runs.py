@@ -8,6 +8,7 @@ from fastapi import Path, Query, Request, Response
 
 from agent_factory.api.access import needs
 from agent_factory.api.dependencies import ActorDep, PlatformDep, Reader
+from agent_factory.api.direct import direct
 from agent_factory.api.paging import PagingDep
 from agent_factory.api.routing import router
 from agent_factory.api.schemas import Id
@@ -54,7 +55,8 @@ GOES_ON: dict[int | str, dict[str, Any]] = {202: {"model": RunOut, "description"
 
 
 @runs.post("", status_code=201, response_model=None, responses=DOCUMENTED)
-@needs("agent:run", audited=False)
+@needs("agent:run", inside=True, audited=False)
+@direct
 async def create(
     request: Request, actor: ActorDep, platform: PlatformDep, body: RunCreate, wait: Wait = 60
 ) -> Response:
@@ -66,7 +68,7 @@ async def create(
 
 
 @runs.get("")
-@needs("agent:read")
+@needs("agent:read", other="workflow:read", inside=True)
 async def list_(
     *,
     session: Reader,
@@ -96,28 +98,28 @@ async def list_(
 
 
 @runs.get("/{run_id}")
-@needs("agent:read")
+@needs("agent:read", other="workflow:read", inside=True)
 async def get(session: Reader, actor: ActorDep, run_id: RunPath) -> RunOut:
     """Show a run."""
     return await service.show(session, actor, await service.get_run(session, actor, run_id))
 
 
 @runs.get("/{run_id}/output", response_model=None, responses={200: {"description": "The output, any JSON value."}})
-@needs("agent:read")
+@needs("agent:read", other="workflow:read", inside=True)
 async def output(actor: ActorDep, platform: PlatformDep, run_id: RunPath) -> Response:
     """Read a completed run's whole output, however large; of an agent without an output schema, its words."""
     return Response(msgspec.json.encode(await service.read_output(platform, actor, run_id)), media_type=JSON)
 
 
 @runs.get("/{run_id}/steps")
-@needs("agent:read")
+@needs("agent:read", other="workflow:read", inside=True)
 async def steps_list(session: Reader, actor: ActorDep, run_id: RunPath, paging: PagingDep) -> StepPage:
     """List a run's recorded steps, in order; in a workflow's, large values are shown by their beginning."""
     return StepPage.model_validate(await service.list_steps(session, actor, run_id, paging.limit, paging.after))
 
 
 @runs.get("/{run_id}/steps/{path:path}", response_model=None, responses={200: {"model": StepOut}})
-@needs("agent:read")
+@needs("agent:read", other="workflow:read", inside=True)
 async def steps_get(
     actor: ActorDep, platform: PlatformDep, run_id: RunPath, path: Annotated[str, Path(min_length=1, max_length=4000)]
 ) -> Response:
@@ -126,14 +128,14 @@ async def steps_get(
 
 
 @runs.get("/{run_id}/cost")
-@needs("agent:read")
+@needs("agent:read", other="workflow:read", inside=True)
 async def cost(session: Reader, actor: ActorDep, run_id: RunPath) -> CostOut:
     """Show what a run came to, by model and, of a workflow, by task."""
     return CostOut(**await service.cost_of(session, actor, run_id))
 
 
 @runs.get("/{run_id}/diff")
-@needs("agent:read")
+@needs("agent:read", other="workflow:read", inside=True)
 async def diff(
     *,
     session: Reader,
@@ -148,7 +150,7 @@ async def diff(
 
 
 @runs.get("/{run_id}/events", response_model=None, responses=EVENTS)
-@needs("agent:read")
+@needs("agent:read", other="workflow:read", inside=True)
 async def events(request: Request, actor: ActorDep, platform: PlatformDep, run_id: RunPath) -> Response:
     """Watch a run to its end; an agent's also to its question to a person.
 
@@ -162,7 +164,7 @@ async def events(request: Request, actor: ActorDep, platform: PlatformDep, run_i
 
 
 @runs.post("/{run_id}:cancel")
-@needs("agent:run", audited=False)
+@needs("agent:run", other="workflow:run", inside=True, audited=False)
 async def cancel(actor: ActorDep, platform: PlatformDep, run_id: RunPath, _body: Act | None = None) -> RunOut:
     """Cancel a run; what it has done so far stays."""
     await service.cancel(platform, actor, run_id)
@@ -170,7 +172,7 @@ async def cancel(actor: ActorDep, platform: PlatformDep, run_id: RunPath, _body:
 
 
 @runs.post("/{run_id}:resume", responses=GOES_ON)
-@needs("agent:run", audited=False)
+@needs("agent:run", other="workflow:run", inside=True, audited=False)
 async def resume(
     *,
     actor: ActorDep,
@@ -194,7 +196,7 @@ async def resume(
 
 
 @runs.post("/{run_id}:retry", responses=GOES_ON)
-@needs("workflow:run", audited=False)
+@needs("workflow:run", inside=True, audited=False)
 async def retry(
     *,
     actor: ActorDep,
@@ -210,7 +212,7 @@ async def retry(
 
 
 @runs.post("/{run_id}:replay")
-@needs("workflow:run", audited=False)
+@needs("workflow:run", inside=True, audited=False)
 async def replay(actor: ActorDep, platform: PlatformDep, run_id: RunPath, _body: Act | None = None) -> ReplayOut:
     """Work a workflow's run out again from what it recorded; no model, tool or server is called."""
     return await service.replay(platform, actor, run_id)
@@ -226,4 +228,4 @@ async def _goes_on(platform: Platform, actor: Actor, run_id: UUID, response: Res
 
 async def _shown(platform: Platform, actor: Actor, run_id: UUID) -> RunOut:
     async with platform.database.read(actor.organization_id) as session:
-        return await service.show(session, actor, await service.get_run(session, actor, run_id))
+        return await service.show(session, actor, await service.found_run(session, actor, run_id))

@@ -7,6 +7,7 @@ from fastapi import Query, Request, Response
 
 from agent_factory.api.access import needs
 from agent_factory.api.dependencies import ActorDep, PlatformDep, Reader, Writer
+from agent_factory.api.direct import direct
 from agent_factory.api.etag import IfMatch, etag
 from agent_factory.api.paging import PagingDep
 from agent_factory.api.routing import router
@@ -42,7 +43,7 @@ SessionPath = Annotated[UUID, Id("ses", in_path=True)]
 
 
 @sessions.post("", status_code=201)
-@needs("agent:run", audited=False)
+@needs("agent:run", inside=True, audited=False)
 async def create(session: Writer, actor: ActorDep, body: SessionCreate, response: Response) -> SessionOut:
     """Begin a conversation with an agent."""
     row = await service.create_session(session, actor, body)
@@ -52,7 +53,7 @@ async def create(session: Writer, actor: ActorDep, body: SessionCreate, response
 
 
 @sessions.get("")
-@needs("agent:read")
+@needs("agent:read", inside=True)
 async def list_(
     session: Reader, actor: ActorDep, paging: PagingDep, agent_id: Annotated[AgentId | None, Query()] = None
 ) -> SessionPage:
@@ -63,7 +64,7 @@ async def list_(
 
 
 @sessions.get("/{session_id}")
-@needs("agent:read")
+@needs("agent:read", inside=True)
 async def get(session: Reader, actor: ActorDep, session_id: SessionPath, response: Response) -> SessionOut:
     """Show a conversation without its messages."""
     row = await service.get_session(session, actor, session_id)
@@ -72,7 +73,7 @@ async def get(session: Reader, actor: ActorDep, session_id: SessionPath, respons
 
 
 @sessions.patch("/{session_id}")
-@needs("agent:run")
+@needs("agent:run", inside=True)
 async def update(
     *,
     session: Writer,
@@ -89,14 +90,14 @@ async def update(
 
 
 @sessions.delete("/{session_id}", status_code=204)
-@needs("agent:run")
+@needs("agent:run", inside=True)
 async def delete(session: Writer, actor: ActorDep, platform: PlatformDep, session_id: SessionPath) -> None:
     """Delete a conversation with all that was said in it; a turn under way is cancelled."""
     await service.delete_session(platform, session, actor, session_id)
 
 
 @sessions.get("/{session_id}/messages")
-@needs("agent:read")
+@needs("agent:read", inside=True)
 async def messages_list(session: Reader, actor: ActorDep, session_id: SessionPath, paging: PagingDep) -> MessagePage:
     """List a conversation's messages, oldest first."""
     found = await service.list_messages(session, actor, session_id, paging.limit, paging.after)
@@ -105,7 +106,8 @@ async def messages_list(session: Reader, actor: ActorDep, session_id: SessionPat
 
 
 @sessions.post("/{session_id}/messages", status_code=201, response_model=None, responses=DOCUMENTED)
-@needs("agent:run", audited=False)
+@needs("agent:run", inside=True, audited=False)
+@direct
 async def messages_send(
     *,
     request: Request,
@@ -128,7 +130,7 @@ async def messages_send(
 
 
 @sessions.get("/{session_id}/events", response_model=None, responses=EVENTS)
-@needs("agent:read")
+@needs("agent:read", inside=True)
 async def events(request: Request, actor: ActorDep, platform: PlatformDep, session_id: SessionPath) -> Response:
     """Watch a conversation: the turn at work and those to come, until the caller leaves."""
     run, event = run_ref(last_event_id(request) or "")

@@ -1,10 +1,10 @@
 """Every statement over sessions, messages, runs and steps that is not the engine's."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import and_, any_, delete, func, null, select, update
+from sqlalchemy import ColumnElement, and_, any_, delete, func, null, or_, select, update
 
 from agent_factory.database.base import owned_by
 from agent_factory.database.models import (
@@ -18,7 +18,7 @@ from agent_factory.database.models import (
 )
 from agent_factory.database.session import ReadSession, Session
 from agent_factory.security.auth import Actor
-from agent_factory.services.runs.rules import WaitView
+from agent_factory.services.runs.rules import WORKFLOW, WaitView
 
 _MOST_WAITS = 1000
 """Waits that are shown; a run may have as many as tasks."""
@@ -36,6 +36,16 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     forked_from: UUID | None = None
     status: RunStatus | None = None
     label: str | None = None
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """Whose runs a caller may see: those of all agents (None) or of some, and so for workflows."""
+
+    agents: frozenset[UUID] | None
+    workflows: frozenset[UUID] | None
+
+
+_EVERYTHING = Seen(None, None)
 
 
 async def add(session: Session, row: SessionRow) -> None:
@@ -56,10 +66,18 @@ async def session_to_change(session: Session, actor: Actor, session_id: UUID) ->
 
 
 async def sessions(
-    session: ReadSession, actor: Actor, limit: int, after: UUID | None, agent_id: UUID | None
+    session: ReadSession,
+    actor: Actor,
+    limit: int,
+    after: UUID | None,
+    agent_id: UUID | None,
+    *,
+    seen: frozenset[UUID] | None,
 ) -> list[SessionRow]:
-    """List sessions, newest first."""
+    """List sessions, newest first; with `seen`, only those of these agents."""
     query = owned_by(actor, SessionRow).order_by(SessionRow.id.desc()).limit(limit)
+    if seen is not None:
+        query = query.where(SessionRow.agent_id.in_(seen))
     if after is not None:
         query = query.where(SessionRow.id < after)
     if agent_id is not None:
@@ -99,12 +117,6 @@ async def run_row(session: ReadSession, actor: Actor, run_id: UUID) -> RunRow | 
     return (await session.scalars(owned_by(actor, RunRow).where(RunRow.id == run_id))).one_or_none()
 
 
-async def kind_of(session: ReadSession, actor: Actor, run_id: UUID) -> str | None:
-    """Tell whether a run is an agent's or a workflow's; None where there is none."""
-    query = select(RunRow.kind).where(RunRow.organization_id == actor.organization_id, RunRow.id == run_id)
-    return await session.scalar(query)
-
-
 async def runs(
     session: ReadSession,
     actor: Actor,
@@ -112,15 +124,27 @@ async def runs(
     after: UUID | None,
     *,
     wanted: Wanted,
+    seen: Seen,
 ) -> list[RunRow]:
-    """List runs, newest first."""
+    """List the runs that the caller may see, newest first."""
     query = owned_by(actor, RunRow).order_by(RunRow.id.desc()).limit(limit)
+    if seen != _EVERYTHING:
+        query = query.where(or_(*_seen(seen)))
     if after is not None:
         query = query.where(RunRow.id < after)
     for name, value in msgspec.structs.asdict(wanted).items():
         if value is not None:
             query = query.where(value == any_(RunRow.labels) if name == "label" else getattr(RunRow, name) == value)
     return list(await session.scalars(query))
+
+
+def _seen(seen: Seen) -> Iterator[ColumnElement[bool]]:
+    of_workflow = RunRow.kind == WORKFLOW
+    for own, column, ids in (
+        (~of_workflow, RunRow.agent_id, seen.agents),
+        (of_workflow, RunRow.workflow_id, seen.workflows),
+    ):
+        yield own if ids is None else and_(own, column.in_(ids))
 
 
 async def waits(session: ReadSession, actor: Actor, run_ids: Sequence[UUID]) -> list[WaitView]:

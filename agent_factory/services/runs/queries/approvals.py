@@ -2,8 +2,10 @@
 
 from uuid import UUID
 
+from sqlalchemy import select
+
 from agent_factory.database.base import owned_by
-from agent_factory.database.models import ApprovalRow
+from agent_factory.database.models import ApprovalRow, RunRow
 from agent_factory.database.session import ReadSession
 from agent_factory.security.auth import Actor
 
@@ -14,10 +16,20 @@ async def approval(session: ReadSession, actor: Actor, approval_id: UUID) -> App
 
 
 async def approvals(
-    session: ReadSession, actor: Actor, limit: int, after: UUID | None, *, status: str | None, run_id: UUID | None
+    session: ReadSession,
+    actor: Actor,
+    limit: int,
+    after: UUID | None,
+    *,
+    status: str | None,
+    run_id: UUID | None,
+    seen: frozenset[UUID] | None,
 ) -> list[ApprovalRow]:
-    """List approvals, newest first."""
+    """List approvals, newest first; with `seen`, only those of runs of these workflows."""
     query = owned_by(actor, ApprovalRow).order_by(ApprovalRow.id.desc()).limit(limit)
+    if seen is not None:
+        of_runs = select(RunRow.id).where(RunRow.organization_id == actor.organization_id, RunRow.workflow_id.in_(seen))
+        query = query.where(ApprovalRow.run_id.in_(of_runs))
     if after is not None:
         query = query.where(ApprovalRow.id < after)
     if status is not None:
@@ -25,3 +37,9 @@ async def approvals(
     if run_id is not None:
         query = query.where(ApprovalRow.run_id == run_id)
     return list(await session.scalars(query))
+
+
+async def workflow_of(session: ReadSession, actor: Actor, run_id: UUID) -> UUID | None:
+    """Find the workflow of a run, if that is kept."""
+    query = select(RunRow.workflow_id).where(RunRow.organization_id == actor.organization_id, RunRow.id == run_id)
+    return await session.scalar(query)

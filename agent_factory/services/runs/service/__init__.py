@@ -7,6 +7,7 @@ from agent_factory.services.runs.service.flows import ENDED, replay, resume, ret
 from agent_factory.services.runs.service.keeping import forget_run, said_with
 from agent_factory.services.runs.service.reading import (
     cost_of,
+    found_run,
     get_run,
     list_runs,
     list_steps,
@@ -39,6 +40,7 @@ __all__ = [
     "delete_session",
     "diff",
     "forget_run",
+    "found_run",
     "get_approval",
     "get_run",
     "get_session",

@@ -9,22 +9,23 @@ from agent_factory.kit import ids
 from agent_factory.kit.pages import Page, page
 from agent_factory.runtime.platform import Platform
 from agent_factory.runtime.queue.waits import Decision as Decided
+from agent_factory.security import rbac
 from agent_factory.security.auth import Actor
-from agent_factory.security.rbac import check
 from agent_factory.services.auth import service as auth
 from agent_factory.services.runs.errors import ApprovalDecided, ApprovalForbidden, ApprovalNotFound, RunNotWaiting
 from agent_factory.services.runs.queries import approvals as queries
 from agent_factory.services.runs.rules import may_decide
 from agent_factory.services.runs.schemas import Decision
 
+_DECIDE = "workflow:run"
 _STATUS = {"approve": "approved", "deny": "denied"}
 
 
 async def get_approval(session: ReadSession, actor: Actor, approval_id: UUID) -> ApprovalRow:
-    """Find an approval; raises `ApprovalNotFound`."""
-    row = await queries.approval(session, actor, approval_id)
-    if row is None:
-        raise ApprovalNotFound("There is no such approval, or it is not yours.")
+    """Find an approval of a workflow that the caller may read; raises `ApprovalNotFound` or `Denied`."""
+    row = await _found(session, actor, approval_id)
+    if not rbac.may(actor, "workflow:read"):
+        rbac.check(actor, "workflow:read", await queries.workflow_of(session, actor, row.run_id))
     return row
 
 
@@ -37,8 +38,9 @@ async def list_approvals(
     status: str | None = None,
     run_id: UUID | None = None,
 ) -> Page[ApprovalRow]:
-    """List approvals, newest first."""
-    rows = await queries.approvals(session, actor, limit + 1, after, status=status, run_id=run_id)
+    """List the approvals of workflows that the caller may read, newest first."""
+    seen = rbac.reach(actor, "workflow:read")
+    rows = await queries.approvals(session, actor, limit + 1, after, status=status, run_id=run_id, seen=seen)
     return page(rows, limit, rows[limit - 1].id if len(rows) > limit else None)
 
 
@@ -64,10 +66,19 @@ async def decide_approval(platform: Platform, actor: Actor, approval_id: UUID, d
 
 async def _asked(platform: Platform, actor: Actor, approval_id: UUID) -> ApprovalRow:
     async with platform.database.read(actor.organization_id) as session:
-        row = await get_approval(session, actor, approval_id)
+        row = await _found(session, actor, approval_id)
         user = await auth.get_user(session, actor, actor.user_id)
-    if not row.roles and not row.users:
-        check(actor, "workflow:run")
-    if not may_decide(row, role=actor.role, user_id=actor.user_id, email=user.email):
+        if not row.roles and not row.users and not rbac.may(actor, _DECIDE):
+            rbac.check(actor, _DECIDE, await queries.workflow_of(session, actor, row.run_id))
+    if not rbac.allows(actor.scopes, _DECIDE):
+        raise rbac.Denied(f"Your key or token is not for {_DECIDE}, which decisions need.")
+    if not may_decide(row, actor, user.email):
         raise ApprovalForbidden("Others were asked: see `roles` and `users` of the approval.")
+    return row
+
+
+async def _found(session: ReadSession, actor: Actor, approval_id: UUID) -> ApprovalRow:
+    row = await queries.approval(session, actor, approval_id)
+    if row is None:
+        raise ApprovalNotFound("There is no such approval, or it is not yours.")
     return row

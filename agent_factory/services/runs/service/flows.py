@@ -13,10 +13,10 @@ from agent_factory.runtime.live import LiveRun
 from agent_factory.runtime.platform import Platform
 from agent_factory.runtime.queue import rerun
 from agent_factory.security.auth import Actor
-from agent_factory.services.runs.errors import NotRetryable
+from agent_factory.services.runs.errors import NotRetryable, RunNotFound
 from agent_factory.services.runs.rules import WORKFLOW
 from agent_factory.services.runs.schemas import ReplayOut, Resume, RunOut
-from agent_factory.services.runs.service.reading import get_run, show
+from agent_factory.services.runs.service.reading import found_run, get_run, show
 from agent_factory.services.runs.service.turns import decide
 
 ENDED = frozenset({RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED})
@@ -30,7 +30,7 @@ async def settled(platform: Platform, actor: Actor, run_id: UUID, seconds: float
     if seconds:
         await platform.queue.settled(actor.organization_id, run_id, seconds)
     async with platform.database.read(actor.organization_id) as session:
-        run = await show(session, actor, await get_run(session, actor, run_id))
+        run = await show(session, actor, await found_run(session, actor, run_id))
     return run, run.status in ENDED
 
 
@@ -53,7 +53,9 @@ async def resume(platform: Platform, actor: Actor, run_id: UUID, asked: Resume) 
 
 async def retry(platform: Platform, actor: Actor, run_id: UUID) -> None:
     """Let a failed workflow run go on from the task that failed; raises `RunNotFound` or `NotRetryable`."""
-    run = await platform.queue.run(actor.organization_id, run_id)
+    run = await _row(platform, actor, run_id)
+    if run.kind != WORKFLOW:
+        raise RunNotFound("Only a workflow's run is tried again.")
     if run.status != RunStatus.FAILED:
         raise NotRetryable(f"The run is {run.status}; only a failed one is tried again.")
     await _resume(platform, actor, run_id)
@@ -64,6 +66,7 @@ async def replay(platform: Platform, actor: Actor, run_id: UUID) -> ReplayOut:
 
     Raises `RunNotFound`.
     """
+    await _row(platform, actor, run_id)
     replayed = await rerun.replayed(platform.queue, actor.organization_id, run_id)
     match replayed.end:
         case Completed(output, labels):
@@ -82,7 +85,7 @@ def _replay(run_id: UUID, same: bool, status: str, **found: object) -> ReplayOut
 
 async def _row(platform: Platform, actor: Actor, run_id: UUID) -> RunRow:
     async with platform.database.read(actor.organization_id) as session:
-        return await get_run(session, actor, run_id)
+        return await get_run(session, actor, run_id, "run")
 
 
 async def _resume(platform: Platform, actor: Actor, run_id: UUID) -> None:

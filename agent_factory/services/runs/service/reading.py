@@ -12,10 +12,11 @@ from agent_factory.runtime.flow.context import FlowLimits
 from agent_factory.runtime.flow.variables import Ref, Shelf
 from agent_factory.runtime.payloads import PayloadLost
 from agent_factory.runtime.platform import Platform
+from agent_factory.security import rbac
 from agent_factory.security.auth import Actor
 from agent_factory.services.runs import queries
 from agent_factory.services.runs.errors import RunHasNoOutput, RunNotFound, StepNotFound, ValueGone, ValueTooLarge
-from agent_factory.services.runs.queries import Wanted
+from agent_factory.services.runs.queries import Seen, Wanted
 from agent_factory.services.runs.rules import (
     WORKFLOW,
     WaitView,
@@ -24,21 +25,36 @@ from agent_factory.services.runs.rules import (
     step_out,
     stored_output,
     stored_result,
+    subject_of,
 )
 from agent_factory.services.runs.schemas import RunOut, StepOut
 
 
-async def get_run(session: ReadSession, actor: Actor, run_id: UUID) -> RunRow:
-    """Find a run; raises `RunNotFound`."""
+async def found_run(session: ReadSession, actor: Actor, run_id: UUID) -> RunRow:
+    """Find a run for a caller who began it, or was let to it; raises `RunNotFound`."""
     row = await queries.run_row(session, actor, run_id)
     if row is None:
         raise RunNotFound("There is no such run, or it is not yours.")
     return row
 
 
+async def get_run(session: ReadSession, actor: Actor, run_id: UUID, verb: str = "read") -> RunRow:
+    """Find a run of an agent or workflow that the caller may read, or `run`; raises `RunNotFound` or `Denied`."""
+    row = await found_run(session, actor, run_id)
+    noun, resource = subject_of(row)
+    rbac.check(actor, f"{noun}:{verb}", resource)
+    return row
+
+
+def sees_all(actor: Actor) -> bool:
+    """Tell whether a caller may read every run."""
+    return rbac.may(actor, "agent:read") and rbac.may(actor, "workflow:read")
+
+
 async def list_runs(session: ReadSession, actor: Actor, limit: int, after: UUID | None, wanted: Wanted) -> Page[RunRow]:
-    """List runs, newest first."""
-    rows = await queries.runs(session, actor, limit + 1, after, wanted=wanted)
+    """List the runs that the caller may see, newest first."""
+    seen = Seen(rbac.reach(actor, "agent:read"), rbac.reach(actor, "workflow:read"))
+    rows = await queries.runs(session, actor, limit + 1, after, wanted=wanted, seen=seen)
     return page(rows, limit, rows[limit - 1].id if len(rows) > limit else None)
 
 

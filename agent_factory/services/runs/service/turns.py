@@ -11,12 +11,13 @@ from agent_factory.runtime.engine import Start
 from agent_factory.runtime.journal import VersionMoved
 from agent_factory.runtime.live import LiveRun
 from agent_factory.runtime.platform import Platform
+from agent_factory.security import rbac
 from agent_factory.security.auth import Actor
 from agent_factory.services.agents import service as agents
 from agent_factory.services.agents.service import Pinned
-from agent_factory.services.runs import queries
 from agent_factory.services.runs.errors import SessionHasNoAgent
 from agent_factory.services.runs.rules import WORKFLOW
+from agent_factory.services.runs.service.reading import get_run
 
 Version = int | Literal["latest"] | None
 
@@ -38,7 +39,7 @@ class Turn(msgspec.Struct, frozen=True):
 async def pinned(platform: Platform, actor: Actor, ref: str | UUID, version: Version = None) -> Pinned:
     """Fix what a run will use, as `agents.service.pin` does, at most a second ago.
 
-    Give a run of the deployed version to the engine with `deployed`, so that it
+    The caller needs `agent:run` of it. Give a run of the deployed version to the engine with `deployed`, so that it
     is refused (`VersionMoved`) where that second was too long.
     """
     key = ("pinned", actor.organization_id, ref, version)
@@ -48,6 +49,7 @@ async def pinned(platform: Platform, actor: Actor, ref: str | UUID, version: Ver
             found = await agents.pin(session, actor, ref, version)
         if version is None:
             platform.recent.keep(key, found)
+    rbac.check(actor, "agent:run", found.agent_id)
     return found
 
 
@@ -139,8 +141,8 @@ async def begin(
 async def cancel(platform: Platform, actor: Actor, run_id: UUID) -> None:
     """End a run as cancelled; raises `RunNotFound`, or `RunEnded` for one that ended otherwise."""
     async with platform.database.read(actor.organization_id) as session:
-        kind = await queries.kind_of(session, actor, run_id)
-    if kind == WORKFLOW:
+        run = await get_run(session, actor, run_id, "run")
+    if run.kind == WORKFLOW:
         await platform.queue.cancel(actor.organization_id, run_id)
     else:
         await platform.engine.cancel(actor.organization_id, run_id)

@@ -13,8 +13,9 @@ from agent_factory.runtime.platform import Platform
 from agent_factory.runtime.rows import read_run
 from agent_factory.security.auth import Actor
 from agent_factory.services.runs import queries
-from agent_factory.services.runs.errors import SessionNotFound
 from agent_factory.services.runs.rules import WORKFLOW
+from agent_factory.services.runs.service.reading import get_run, sees_all
+from agent_factory.services.runs.service.sessions import get_session
 
 _PAUSE = 0.25
 """Seconds between looks for a session's next run."""
@@ -25,11 +26,13 @@ async def watch_run(
 ) -> AsyncGenerator[tuple[EventId, TurnEvent], None]:
     """Give a run's events after one, wherever it runs; raises `RunNotFound` before the first."""
     live = platform.engine.live(run_id)
-    if live is not None and live.organization_id == actor.organization_id:
+    if live is not None and live.organization_id == actor.organization_id and sees_all(actor):
         return live.events(after)
     async with platform.database.read(actor.organization_id) as session:
-        kind = await queries.kind_of(session, actor, run_id)
-    if kind == WORKFLOW:
+        run = await get_run(session, actor, run_id)
+    if live is not None:
+        return live.events(after)
+    if run.kind == WORKFLOW:
         return await platform.queue.watch(actor.organization_id, run_id, after)
     await read_run(platform.database.pool, actor.organization_id, run_id)
     return follow(platform.database.pool, actor.organization_id, run_id, after)
@@ -45,8 +48,7 @@ async def watch_session(
     `SessionNotFound` before the first.
     """
     async with platform.database.read(actor.organization_id) as session:
-        if await queries.session_row(session, actor, session_id) is None:
-            raise SessionNotFound("There is no such session, or it is not yours.")
+        await get_session(session, actor, session_id)
         current = run_id or await queries.run_at_work(session, actor, session_id)
         newest = current or await queries.newest_run(session, actor, session_id)
     return _one_after_another(_Place(platform, actor, session_id), current, newest, after)

@@ -37,20 +37,27 @@ Ticks = Annotated[int, Query(ge=1, le=100, description="How many of the next tic
 
 
 @triggers.post("", status_code=201, openapi_extra={SHOWN_ONCE: True})
-@needs("workflow:edit")
+@needs("workflow:edit", inside=True)
 async def create(
     session: Writer, actor: ActorDep, platform: PlatformDep, body: TriggerCreate, response: Response
 ) -> TriggerMade:
     """Make a trigger. A secret that is made here is in this answer and in no other."""
     made = await service.create(
-        session, platform.vault, actor, body.workflow, body.type, body.config, enabled=body.enabled, secret=body.secret
+        session,
+        platform.vault,
+        actor,
+        body.workflow,
+        kind=body.type,
+        config=body.config,
+        enabled=body.enabled,
+        secret=body.secret,
     )
     response.headers["Location"] = f"/api/v1/triggers/{ids.encode('trg', made.trigger.id)}"
     return _made(made, response)
 
 
 @triggers.get("")
-@needs("workflow:read")
+@needs("workflow:read", inside=True)
 async def list_(
     session: Reader,
     actor: ActorDep,
@@ -65,7 +72,7 @@ async def list_(
 
 
 @triggers.get("/{trigger_id}")
-@needs("workflow:read")
+@needs("workflow:read", inside=True)
 async def get(session: Reader, actor: ActorDep, trigger_id: TriggerPath, response: Response) -> TriggerOut:
     """Show a trigger."""
     row = await service.get(session, actor, trigger_id)
@@ -74,7 +81,7 @@ async def get(session: Reader, actor: ActorDep, trigger_id: TriggerPath, respons
 
 
 @triggers.patch("/{trigger_id}")
-@needs("workflow:edit")
+@needs("workflow:edit", inside=True)
 async def update(
     *,
     session: Writer,
@@ -93,14 +100,14 @@ async def update(
 
 
 @triggers.delete("/{trigger_id}", status_code=204)
-@needs("workflow:edit")
+@needs("workflow:edit", inside=True)
 async def delete(session: Writer, actor: ActorDep, trigger_id: TriggerPath, if_match: IfMatch = None) -> None:
     """Remove a trigger; its path is free for anybody then, so disable a webhook that others still call."""
     await service.delete(session, actor, trigger_id, if_match=if_match)
 
 
 @triggers.post("/{trigger_id}:rotate-secret", openapi_extra={SHOWN_ONCE: True})
-@needs("workflow:edit")
+@needs("workflow:edit", inside=True)
 async def rotate_secret(
     *,
     session: Writer,
@@ -116,7 +123,7 @@ async def rotate_secret(
 
 
 @schedules.get("", name="list_")
-@needs("workflow:read")
+@needs("workflow:read", inside=True)
 async def list_schedules(session: Reader, actor: ActorDep, paging: PagingDep, ticks: Ticks = 5) -> SchedulePage:
     """List schedules, newest first, with the moments at which they fire next."""
     found = await service.list_triggers(session, actor, paging.limit, paging.after, kind=TriggerType.CRON)
@@ -125,7 +132,7 @@ async def list_schedules(session: Reader, actor: ActorDep, paging: PagingDep, ti
 
 
 @schedules.get("/{trigger_id}", name="get")
-@needs("workflow:read")
+@needs("workflow:read", inside=True)
 async def get_schedule(session: Reader, actor: ActorDep, trigger_id: TriggerPath, ticks: Ticks = 5) -> ScheduleOut:
     """Show a schedule, with the moments at which it fires next."""
     return _schedule(await service.get_schedule(session, actor, trigger_id), ticks)

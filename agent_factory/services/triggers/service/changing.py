@@ -14,6 +14,7 @@ from agent_factory.kit.clock import now
 from agent_factory.kit.errors import FieldError, NotFound
 from agent_factory.kit.ids import uuid7
 from agent_factory.runtime.scheduler.misfires import spread
+from agent_factory.security import rbac
 from agent_factory.security.auth import Actor
 from agent_factory.security.encryption import Vault
 from agent_factory.services.triggers import queries
@@ -53,18 +54,21 @@ async def create(
     vault: Vault,
     actor: Actor,
     ref: str,
+    *,
     kind: TriggerType,
     config: dict[str, Any],
-    *,
     enabled: bool = True,
     secret: str | None = None,
 ) -> Made:
     """Make a trigger of a workflow that is named by id or name.
 
-    Raises `WorkflowNotFound`, `WorkflowArchived`, `TriggerInvalid`, or
+    It starts runs, so its author has to be allowed to. Raises `Denied`,
+    `WorkflowNotFound`, `WorkflowArchived`, `TriggerInvalid`, or
     `Conflict` for a path that is taken.
     """
     workflow_id = await _workflow(session, actor, ref)
+    rbac.check(actor, "workflow:edit", workflow_id)
+    rbac.check(actor, "workflow:run", workflow_id)
     settings = read_config(kind, config)
     moment = now()
     row = TriggerRow(
@@ -86,7 +90,7 @@ async def _workflow(session: ReadSession, actor: Actor, ref: str) -> UUID:
     try:
         row = (await workflows.get(session, actor, ids.decode("wf", ref)))[0]
     except (NotFound, WorkflowNotFound):
-        named = (await workflows.list_workflows(session, actor, 1, None, name=ref)).data
+        named = (await workflows.list_workflows(session, actor, 1, None, name=ref, permission="workflow:edit")).data
         if not named:
             raise WorkflowNotFound(f"There is no workflow {ref!r} in your organisation.") from None
         row = named[0]

@@ -8,6 +8,7 @@ from agent_factory.database.session import ReadSession, Session
 from agent_factory.kit.clock import now
 from agent_factory.kit.pages import Page, page
 from agent_factory.runtime.scheduler.misfires import spread
+from agent_factory.security import rbac
 from agent_factory.security.auth import Actor
 from agent_factory.services.triggers import queries
 from agent_factory.services.triggers.errors import TriggerNotFound
@@ -17,18 +18,23 @@ _ABSENT = "There is no such trigger in your organisation."
 
 
 async def get(session: ReadSession, actor: Actor, trigger_id: UUID) -> TriggerRow:
-    """Find a trigger; raises `TriggerNotFound`."""
+    """Find a trigger of a workflow that the caller may read; raises `TriggerNotFound` or `Denied`."""
     row = await queries.trigger(session, actor, trigger_id)
     if row is None:
         raise TriggerNotFound(_ABSENT)
+    rbac.check(actor, "workflow:read", row.workflow_id)
     return row
 
 
 async def held(session: Session, actor: Actor, trigger_id: UUID) -> TriggerRow:
-    """Find a trigger and hold it until the transaction ends; raises `TriggerNotFound`."""
+    """Find a trigger of a workflow that the caller may edit, and hold it until the transaction ends.
+
+    Raises `TriggerNotFound` or `Denied`.
+    """
     row = await queries.trigger_to_change(session, actor, trigger_id)
     if row is None:
         raise TriggerNotFound(_ABSENT)
+    rbac.check(actor, "workflow:edit", row.workflow_id)
     return row
 
 
@@ -41,8 +47,9 @@ async def list_triggers(
     kind: TriggerType | None = None,
     workflow_id: UUID | None = None,
 ) -> Page[TriggerRow]:
-    """List triggers, newest first."""
-    rows = await queries.triggers(session, actor, limit + 1, after, kind=kind, workflow_id=workflow_id)
+    """List the triggers of workflows that the caller may read, newest first."""
+    only = rbac.reach(actor, "workflow:read")
+    rows = await queries.triggers(session, actor, limit + 1, after, kind=kind, workflow_id=workflow_id, only=only)
     return page(rows, limit, rows[limit - 1].id if len(rows) > limit else None)
 
 

@@ -49,7 +49,7 @@ async def create(
 
 
 @workflows.get("")
-@needs("workflow:read")
+@needs("workflow:read", inside=True)
 async def list_(
     session: Reader,
     actor: ActorDep,

@@ -37,7 +37,7 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
 
 
 @starts.post("/execute", status_code=202, responses=_ANSWERS, openapi_extra=READ_TOO)
-@needs("workflow:run", audited=False)
+@needs("workflow:run", inside=True, audited=False)
 async def execute(
     *, actor: ActorDep, platform: PlatformDep, body: Execute, response: Response, wait: Wait = 0
 ) -> RunOut:
@@ -75,7 +75,7 @@ async def runs_create(
 
 
 @forks.post("/{run_id}:fork", status_code=202, responses=_ANSWERS)
-@needs("workflow:run", audited=False)
+@needs("workflow:run", inside=True, audited=False)
 async def fork(
     *, actor: ActorDep, platform: PlatformDep, run_id: RunPath, body: ForkIn, response: Response, wait: Wait = 0
 ) -> RunOut:
@@ -94,6 +94,7 @@ async def _started(platform: Platform, actor: Actor, ref: str | UUID, body: RunS
         document=body.input,
         version=body.version,
         user_id=actor.user_id,
+        asker=actor,
         priority=body.priority,
     )
 

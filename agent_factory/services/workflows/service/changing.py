@@ -17,6 +17,7 @@ from agent_factory.security.auth import Actor
 from agent_factory.services.workflows import queries
 from agent_factory.services.workflows.rules import may_change
 from agent_factory.services.workflows.service.checking import checked
+from agent_factory.services.workflows.service.naming import check_names
 from agent_factory.services.workflows.service.reading import get_version, held
 
 
@@ -30,6 +31,7 @@ class Changed(msgspec.Struct, frozen=True):
 async def create(session: Session, actor: Actor, resources: Resources, definition: dict[str, Any]) -> Changed:
     """Make a draft with version 1; raises `Invalid` with pointers, or `Conflict` for a name that is taken."""
     workflow = (await checked(session, actor, resources, definition)).flow.workflow
+    await check_names(session, actor, definition)
     moment = now()
     row = WorkflowRow(
         id=uuid7(),
@@ -96,6 +98,7 @@ async def _define(
     definition: dict[str, Any],
 ) -> Changed:
     workflow = (await checked(session, actor, resources, definition, row.id)).flow.workflow
+    await check_names(session, actor, definition, newest.definition)
     if workflow.digest == newest.digest:
         return Changed(row, newest)
     row.name, row.description = workflow.name, workflow.description

@@ -10,11 +10,13 @@ from agent_factory.kit.errors import FieldError, Invalid, NotFound
 from agent_factory.runtime.platform import Platform
 from agent_factory.runtime.queue import rerun
 from agent_factory.runtime.queue.snapshots import Pinned as Snapshot
+from agent_factory.security import rbac
 from agent_factory.security.auth import Actor
 from agent_factory.services.workflows.errors import NotForkable
 from agent_factory.services.workflows.rules import changed_config, placed, refused
 from agent_factory.services.workflows.schemas import ForkIn
 from agent_factory.services.workflows.service.checking import checked, unknown_models
+from agent_factory.services.workflows.service.naming import check_names
 from agent_factory.services.workflows.service.pinning import Pinned, Read, pin_definition, read
 from agent_factory.services.workflows.service.starting import Started, check_input
 
@@ -22,11 +24,12 @@ from agent_factory.services.workflows.service.starting import Started, check_inp
 async def fork(platform: Platform, actor: Actor, run_id: UUID, asked: ForkIn) -> Started:
     """Queue a new run with the journal of another, but for the task `from` and what follows from it.
 
-    Raises `RunNotFound`, `NotForkable` for a task or change that does not fit,
+    Raises `RunNotFound`, `Denied`, `NotForkable` for a task or change that does not fit,
     or `Invalid` with pointers below `/changes/definition`.
     """
     organization_id = actor.organization_id
     run = await platform.queue.run(organization_id, run_id)
+    rbac.check(actor, "workflow:run", run.workflow_id)
     old = await platform.queue.snapshots.read(organization_id, run.snapshot)
     pinned = await _changed(platform, actor, old, asked, run.workflow_id)
     if "input" in asked.model_fields_set:
@@ -58,13 +61,16 @@ async def _changed(platform: Platform, actor: Actor, old: Snapshot, asked: ForkI
         return Pinned(old.flow, {}, {})
     async with platform.database.read(actor.organization_id) as session:
         if "definition" in changes:
+            rbac.check(actor, "workflow:create")
             try:
                 found = await checked(session, actor, platform.resources, changes["definition"], own_id)
+                await check_names(session, actor, changes["definition"], old.flow.workflow.to_dict())
                 return await pin_definition(session, actor, found, own_id)
             except Invalid as problem:
                 below = [FieldError(f"/changes/definition{e.pointer}", e.detail) for e in problem.errors]
                 raise NotForkable(problem.detail, errors=below) from None
         changed = _with(platform, old, asked.from_, changes)
+        await check_names(session, actor, changed.flow.workflow.to_dict(), old.flow.workflow.to_dict())
         if _pinned_already(changed.flow, old):
             return Pinned(changed.flow, {}, {})
         try:

@@ -6,6 +6,7 @@ from agent_factory.core.agent import AgentStatus
 from agent_factory.database.models import WorkflowRow, WorkflowVersionRow
 from agent_factory.database.session import ReadSession, Session
 from agent_factory.kit.pages import Page, page
+from agent_factory.security import rbac
 from agent_factory.security.auth import Actor
 from agent_factory.services.workflows import queries
 from agent_factory.services.workflows.errors import VersionNotFound, WorkflowNotFound
@@ -37,9 +38,11 @@ async def list_workflows(
     *,
     name: str | None = None,
     status: AgentStatus | None = None,
+    permission: str = "workflow:read",
 ) -> Page[WorkflowRow]:
-    """List workflows, newest first; archived ones only when asked for by status."""
-    rows = await queries.workflows(session, actor, limit + 1, after, name=name, status=status)
+    """List the workflows to which the caller has a permission, newest first; archived ones only by status."""
+    only = rbac.reach(actor, permission)
+    rows = await queries.workflows(session, actor, limit + 1, after, name=name, status=status, only=only)
     return page(rows, limit, rows[limit - 1].id if len(rows) > limit else None)
 
 

@@ -8,9 +8,12 @@ import msgspec
 from agent_factory.kit.errors import FieldError
 from agent_factory.runtime.platform import Platform
 from agent_factory.runtime.queue.queue import StartRun
+from agent_factory.security import rbac
 from agent_factory.security.auth import Actor, system
+from agent_factory.services.organizations import service as organizations
 from agent_factory.services.workflows.errors import InputInvalid
 from agent_factory.services.workflows.service.checking import checked
+from agent_factory.services.workflows.service.naming import check_names, check_use
 from agent_factory.services.workflows.service.pinning import Pinned, Version, pin, pin_definition
 
 _NOBODY = UUID(int=0)
@@ -38,6 +41,7 @@ async def start(
     trigger: str = "manual",
     source: str = "api",
     run_id: UUID | None = None,
+    asker: Actor | None = None,
 ) -> Started:
     """Queue a run of a workflow with everything that it names pinned; it is committed when this returns.
 
@@ -47,12 +51,18 @@ async def start(
     With a `run_id` (a UUIDv7, for runs lie by its time) a second start with the
     same one changes nothing, and says so by `new`.
 
-    Raises `WorkflowNotFound`, `WorkflowNotDeployed`, `WorkflowArchived`,
+    An `asker` needs `workflow:run` of it; a trigger runs what its author may.
+
+    Raises `Denied`, `OrganizationSuspended`, `WorkflowNotFound`, `WorkflowNotDeployed`, `WorkflowArchived`,
     `VersionNotFound`, `NamesInvalid`, or `InputInvalid` with pointers below
     `/input`.
     """
     actor = system(organization_id, user_id or _NOBODY)
     async with platform.database.read(organization_id) as session:
+        if asker is None:
+            await organizations.check_active(session, organization_id)
+        else:
+            await check_use(session, asker, ref)
         pinned = await pin(session, actor, ref, version)
     about = _About(organization_id, document, user_id, priority, trigger, source, run_id)
     return await _queue(platform, pinned, about)
@@ -67,9 +77,16 @@ async def start_definition(
     priority: int = 0,
     source: str = "api",
 ) -> Started:
-    """Queue a run of a definition that is kept with its run only; raises `Invalid` with pointers, as `start` does."""
+    """Queue a run of a definition that is kept with its run only; raises `Invalid` with pointers, as `start` does.
+
+    Whoever brings a definition needs `workflow:create` beside `workflow:run`,
+    and has to be allowed to run all that it names; otherwise it is `Denied`.
+    """
+    rbac.check(actor, "workflow:run")
+    rbac.check(actor, "workflow:create")
     async with platform.database.read(actor.organization_id) as session:
         read = await checked(session, actor, platform.resources, definition)
+        await check_names(session, actor, definition)
         pinned = await pin_definition(session, actor, read)
     about = _About(actor.organization_id, document, actor.user_id, priority, "manual", source, None)
     return await _queue(platform, pinned, about)
