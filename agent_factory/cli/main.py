@@ -14,6 +14,7 @@ from agent_factory.cli import (
     models,
     run,
     runs,
+    secrets,
     sessions,
     templates,
     tools,
@@ -82,6 +83,8 @@ app.add_typer(runs.app, name="runs")
 app.add_typer(approvals.app, name="approval")
 app.add_typer(triggers.app, name="trigger")
 app.add_typer(keys.app, name="key")
+app.add_typer(secrets.app, name="secret")
+app.add_typer(secrets.app, name="secrets", hidden=True)
 app.add_typer(templates.app, name="template")
 app.add_typer(models.app, name="model")
 app.add_typer(tools.app, name="tool")

@@ -33,7 +33,7 @@ def worker(
     from agent_factory.worker import work
 
     state = options.of(ctx).state
-    configured = settings(database={"url": database_url or _running(ctx), "data_dir": state.home})
+    configured = settings(database={"url": database_url or running_database(ctx), "data_dir": state.home})
     if concurrency is not None:
         queue = configured.queue.model_copy(update={"runs": concurrency, "tasks": concurrency})
         configured = configured.model_copy(update={"queue": queue})
@@ -43,7 +43,7 @@ def worker(
     typer.echo("> stopped")
 
 
-def _running(ctx: typer.Context) -> str:
+def running_database(ctx: typer.Context) -> str:
     """Give the address of the database that `up` keeps; raises `NoDatabase` where none runs."""
     from agent_factory.cli.problems import NoDatabase
     from agent_factory.database.embedded import Server

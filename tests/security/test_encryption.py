@@ -1,12 +1,17 @@
-"""What the vault seals, and who can open it (S200, S202)."""
+"""What the vault seals, who can open it, and how its keys are replaced (S200, S202)."""
 
-import os
+import asyncio
 import stat
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from uuid import UUID
 
 import pytest
+from sqlalchemy import text
 
+from agent_factory.database import data_keys
+from agent_factory.database.models import OrganizationRow, SecretRow, TriggerRow, WorkflowRow
+from agent_factory.database.sealed import sealed_columns
 from agent_factory.database.session import Database
 from agent_factory.kit.ids import uuid7
 from agent_factory.security.encryption import (
@@ -18,12 +23,61 @@ from agent_factory.security.encryption import (
     Vault,
     open_vault,
 )
+from agent_factory.security.encryption.errors import KeyFileBroken
+from agent_factory.security.encryption.key_file import KeyFile
+from agent_factory.security.encryption.rotation import catch_up, renew
 
 SECRET = b"the value of a secret"
 
 
 def place(row: UUID | None = None) -> Place:
     return Place("secrets", "value", row or uuid7())
+
+
+@pytest.fixture
+async def fresh(fresh_database_url: str) -> AsyncGenerator[Database, None]:
+    """A migrated database that no other test writes to."""
+    opened = Database(fresh_database_url)
+    yield opened
+    await opened.close()
+
+
+Open = Callable[..., Vault]
+
+
+@pytest.fixture
+def open_fresh(fresh: Database, tmp_path: Path) -> Open:
+    """Open the vault of `fresh`, as each process does for itself."""
+
+    def make(folder: Path = tmp_path, **settings: object) -> Vault:
+        return open_vault(EncryptionSettings.model_validate(settings), fresh.pool, folder)
+
+    return make
+
+
+async def keep_secret(database: Database, vault: Vault, value: bytes = SECRET) -> tuple[UUID, UUID]:
+    """Keep a secret of a new organisation; give the ids of both."""
+    organization, secret = uuid7(), uuid7()
+    async with database.system() as session:
+        session.add(OrganizationRow(id=organization, name=f"Organisation {organization}"))
+    async with database.write(organization) as session:
+        session.add(
+            SecretRow(
+                id=secret,
+                organization_id=organization,
+                name="KEY",
+                description="",
+                hosts=["example.com"],
+                value=await vault.encrypt(organization, place(secret), value),
+                fingerprint="0",
+            )
+        )
+    return organization, secret
+
+
+async def kept(database: Database, organization: UUID, secret: UUID) -> bytes:
+    async with database.read(organization) as session:
+        return (await session.get_one(SecretRow, secret)).value
 
 
 async def test_a_sealed_value_opens_where_it_was_sealed_and_shows_nothing(vault: Vault) -> None:
@@ -36,3 +90,246 @@ async def test_a_sealed_value_opens_where_it_was_sealed_and_shows_nothing(vault:
 async def test_the_same_value_is_never_sealed_the_same_way_twice(vault: Vault) -> None:
     organization, where = uuid7(), place()
     assert len({await vault.encrypt(organization, where, SECRET) for _ in range(50)}) == 50
+
+
+@pytest.mark.parametrize("moved", ["table", "column", "row", "organization", "system"])
+async def test_a_value_that_was_moved_does_not_open(vault: Vault, moved: str) -> None:
+    """Abuse 44: not in another row, column or table, and not for another organisation."""
+    organization, where = uuid7(), place()
+    sealed = await vault.encrypt(organization, where, SECRET)
+    await vault.encrypt(None, where, SECRET)
+    other = {"organization": uuid7(), "system": None}.get(moved, organization)
+    there = where._replace(**{moved: "other"}) if moved in Place._fields else where
+    with pytest.raises(CannotDecrypt):
+        await vault.decrypt(other, there, sealed)
+
+
+async def test_a_value_of_one_organisation_does_not_open_with_the_key_of_another(vault: Vault) -> None:
+    """Not even where the id of the key before it is exchanged."""
+    one, other, where = uuid7(), uuid7(), place()
+    sealed = await vault.encrypt(one, where, SECRET)
+    theirs = await vault.encrypt(other, where, SECRET)
+    with pytest.raises(CannotDecrypt):
+        await vault.decrypt(other, where, theirs[:17] + sealed[17:])
+
+
+async def test_no_bit_of_a_sealed_value_can_be_changed(vault: Vault) -> None:
+    organization, where = uuid7(), place()
+    sealed = await vault.encrypt(organization, where, b"x")
+    for index in range(len(sealed)):
+        changed = sealed[:index] + bytes([sealed[index] ^ 1]) + sealed[index + 1 :]
+        with pytest.raises(CannotDecrypt):
+            await vault.decrypt(organization, where, changed)
+    for cut in (b"", sealed[:1], sealed[:28], sealed[:-1], sealed + b"\0"):
+        with pytest.raises(CannotDecrypt):
+            await vault.decrypt(organization, where, cut)
+
+
+async def test_places_whose_parts_read_alike_together_are_not_the_same(vault: Vault) -> None:
+    sealed = await vault.encrypt(None, ("ab", "c", "d"), SECRET)
+    for where in (("a", "bc", "d"), ("ab", "cd", ""), ("abc", "", "d")):
+        with pytest.raises(CannotDecrypt):
+            await vault.decrypt(None, where, sealed)
+
+
+async def test_an_organisation_has_one_key_however_many_ask_for_the_first(fresh: Database, open_fresh: Open) -> None:
+    organization, where = uuid7(), place()
+    vaults = [open_fresh() for _ in range(10)]
+    sealed = await asyncio.gather(*(v.encrypt(organization, where, SECRET) for v in vaults))
+    assert len({value[1:17] for value in sealed}) == 1
+    opened = await asyncio.gather(*(open_fresh().decrypt(organization, where, value) for value in sealed))
+    assert set(opened) == {SECRET}
+    assert await data_keys.organizations(fresh.pool) == [organization]
+
+
+async def test_requests_see_no_data_key_at_all(database: Database, vault: Vault, organization: UUID) -> None:
+    await vault.encrypt(organization, place(), SECRET)
+    async with database.read(organization) as session:
+        with pytest.raises(Exception, match="permission denied"):
+            await session.execute(text("select * from data_keys"))
+
+
+async def test_the_system_may_seal_every_sealed_column_anew(database: Database) -> None:
+    """A rotation that may not write a column would leave it under the old key for ever."""
+    columns = list(sealed_columns())
+    assert {"secrets", "triggers"} <= {c.table for c in columns}
+    for column in columns:
+        for right in ("SELECT", "UPDATE"):
+            query = "select has_column_privilege('af_system', $1, $2, $3)"
+            assert await database.pool.fetchval(query, column.table, column.column, right), f"{right} on {column.table}"
+
+
+class TestKeyFile:
+    async def test_it_is_made_at_the_first_start_for_its_owner_alone(self, open_fresh: Open, tmp_path: Path) -> None:
+        await open_fresh(tmp_path / "state").encrypt(None, place(), SECRET)
+        made = tmp_path / "state" / "encryption.key"
+        assert stat.S_IMODE(made.stat().st_mode) == 0o600
+        assert [p.name for p in made.parent.iterdir()] == ["encryption.key"]
+
+    async def test_the_settings_say_where_it_is(self, open_fresh: Open, tmp_path: Path) -> None:
+        chosen = tmp_path / "elsewhere" / "kek"
+        await open_fresh(key_file=chosen).encrypt(None, place(), SECRET)
+        assert chosen.exists()
+
+    @pytest.mark.parametrize("mode", [0o604, 0o640, 0o620, 0o666, 0o644])
+    async def test_one_that_others_can_read_is_refused(self, open_fresh: Open, tmp_path: Path, mode: int) -> None:
+        where = place()
+        sealed = await open_fresh().encrypt(None, where, SECRET)
+        (tmp_path / "encryption.key").chmod(mode)
+        with pytest.raises(KeyFileExposed, match="chmod 600"):
+            await open_fresh().decrypt(None, where, sealed)
+
+    @pytest.mark.parametrize("content", ["", "# nothing\n", "af-kek-1:short\n", "af-kek-1:!!!\n", "secret\n"])
+    async def test_one_that_is_no_key_file_is_refused(self, open_fresh: Open, tmp_path: Path, content: str) -> None:
+        await open_fresh().encrypt(None, place(), SECRET)
+        (tmp_path / "encryption.key").write_text(content)
+        with pytest.raises(KeyFileBroken):
+            await open_fresh().encrypt(None, place(), SECRET)
+
+    async def test_without_it_nothing_opens_and_no_new_one_is_made(self, open_fresh: Open, tmp_path: Path) -> None:
+        """S202: what is on the disk of the database says nothing to whoever lacks the key."""
+        organization, where = uuid7(), place()
+        sealed = await open_fresh().encrypt(organization, where, SECRET)
+        other = tmp_path / "other"
+        with pytest.raises(KeyMissing):
+            await open_fresh(other).decrypt(organization, where, sealed)
+        with pytest.raises(KeyMissing):
+            await open_fresh(other).encrypt(uuid7(), where, SECRET)
+        assert not other.exists()
+
+    async def test_another_installations_key_opens_nothing(self, open_fresh: Open, tmp_path: Path) -> None:
+        organization, where = uuid7(), place()
+        sealed = await open_fresh().encrypt(organization, where, SECRET)
+        other = KeyFile(tmp_path / "other" / "encryption.key")
+        await other.prepare()
+        with pytest.raises(KeyMissing):
+            await open_fresh(tmp_path / "other").decrypt(organization, where, sealed)
+
+    async def test_a_data_key_that_was_given_to_another_organisation_does_not_open(
+        self, fresh: Database, open_fresh: Open
+    ) -> None:
+        """Whoever can write to the database cannot make one organisation read what belongs to another."""
+        one, other, where = uuid7(), uuid7(), place()
+        sealed = await open_fresh().encrypt(one, where, SECRET)
+        await fresh.pool.execute("update data_keys set organization_id = $1", other)
+        with pytest.raises(CannotDecrypt):
+            await open_fresh().decrypt(other, where, sealed)
+
+
+class TestCache:
+    async def test_a_data_key_is_unwrapped_once_and_forgotten_in_time(self, open_fresh: Open) -> None:
+        vault = open_fresh(cache_seconds=0.05)
+        await vault.encrypt(uuid7(), place(), SECRET)
+        assert len(vault._opened) == 1
+        await asyncio.sleep(0.06)
+        assert len(vault._opened) == 0, "it left the memory, too"
+
+    async def test_no_more_keys_are_held_than_the_settings_allow(self, open_fresh: Open) -> None:
+        vault = open_fresh(cache_keys=3)
+        for _ in range(10):
+            await vault.encrypt(uuid7(), place(), SECRET)
+        assert len(vault._opened) == 3
+
+
+class TestRotation:
+    async def test_values_are_sealed_with_the_new_data_key_and_open_all_the_while(
+        self, fresh: Database, open_fresh: Open
+    ) -> None:
+        vault = open_fresh()
+        rows = [await keep_secret(fresh, vault) for _ in range(3)]
+        before = [await kept(fresh, *row) for row in rows]
+        assert await renew(fresh.pool, vault) == 3
+        for (organization, secret), value in zip(rows, before, strict=True):
+            assert await open_fresh().decrypt(organization, place(secret), value) == SECRET, "not sealed anew yet"
+        done = await catch_up(fresh.pool, vault)
+        assert (done.sealed, done.failed) == (3, 0)
+        for (organization, secret), value in zip(rows, before, strict=True):
+            now = await kept(fresh, organization, secret)
+            assert now[1:17] != value[1:17], "under the same key"
+            assert await open_fresh().decrypt(organization, place(secret), now) == SECRET
+
+    async def test_one_that_was_interrupted_goes_on_in_another_process(self, fresh: Database, open_fresh: Open) -> None:
+        first = open_fresh()
+        organization, secret = await keep_secret(fresh, first)
+        await renew(fresh.pool, first)
+        assert (await catch_up(fresh.pool, open_fresh())).sealed == 1
+        assert (await catch_up(fresh.pool, open_fresh())).sealed == 0
+        assert (
+            await open_fresh().decrypt(organization, place(secret), await kept(fresh, organization, secret)) == SECRET
+        )
+
+    async def test_only_one_organisation_can_be_chosen(self, fresh: Database, open_fresh: Open) -> None:
+        vault = open_fresh()
+        mine, theirs = await keep_secret(fresh, vault), await keep_secret(fresh, vault)
+        unmoved = await kept(fresh, *theirs)
+        await renew(fresh.pool, vault, [mine[0]])
+        assert (await catch_up(fresh.pool, vault)).sealed == 1
+        assert await kept(fresh, *theirs) == unmoved
+
+    async def test_an_old_data_key_is_dropped_once_nothing_needs_it(self, fresh: Database, open_fresh: Open) -> None:
+        vault = open_fresh()
+        await keep_secret(fresh, vault)
+        await renew(fresh.pool, vault)
+        assert (await catch_up(fresh.pool, vault)).dropped == 0, "another process may be sealing with it at the moment"
+        await fresh.pool.execute("update data_keys set retired_at = retired_at - interval '2 hours'")
+        assert (await catch_up(fresh.pool, vault)).dropped == 1
+
+    async def test_a_data_key_that_is_still_needed_is_never_dropped(self, fresh: Database, open_fresh: Open) -> None:
+        vault = open_fresh()
+        organization, secret = await keep_secret(fresh, vault)
+        await fresh.pool.execute("update secrets set value = set_byte(value, 30, (get_byte(value, 30) + 1) % 256)")
+        await renew(fresh.pool, vault)
+        await fresh.pool.execute("update data_keys set retired_at = retired_at - interval '2 hours'")
+        done = await catch_up(fresh.pool, vault)
+        assert (done.failed, done.dropped) == (1, 0)
+        assert (await kept(fresh, organization, secret))[1:17]
+
+    async def test_a_new_key_in_the_file_wraps_every_data_key_and_no_value_changes(
+        self, fresh: Database, open_fresh: Open, tmp_path: Path
+    ) -> None:
+        running, organization, secret = open_fresh(), *await keep_secret(fresh, open_fresh())
+        value = await kept(fresh, organization, secret)
+        assert await running.decrypt(organization, place(secret), value) == SECRET
+        before = await data_keys.wrapping(fresh.pool)
+        name = KeyFile(tmp_path / "encryption.key").add()
+        assert (await catch_up(fresh.pool, open_fresh())).wrapped == 1
+        assert await data_keys.wrapping(fresh.pool) == [name] != before
+        assert await kept(fresh, organization, secret) == value
+        running._opened.drop(UUID(bytes=value[1:17]))
+        assert await running.decrypt(organization, place(secret), value) == SECRET, "it reads the file again"
+
+    async def test_once_wrapped_anew_the_old_key_may_leave_the_file(
+        self, fresh: Database, open_fresh: Open, tmp_path: Path
+    ) -> None:
+        organization, secret = await keep_secret(fresh, open_fresh())
+        path = tmp_path / "encryption.key"
+        KeyFile(path).add()
+        await catch_up(fresh.pool, open_fresh())
+        lines = path.read_text().splitlines()
+        path.write_text("\n".join(lines[:-1]) + "\n")
+        assert (
+            await open_fresh().decrypt(organization, place(secret), await kept(fresh, organization, secret)) == SECRET
+        )
+
+    async def test_what_an_earlier_version_kept_in_the_clear_is_sealed(self, fresh: Database, open_fresh: Open) -> None:
+        """A webhook's key, as it was before there were sealed ones."""
+        vault = open_fresh()
+        organization, _ = await keep_secret(fresh, vault)
+        trigger = await _old_trigger(fresh, organization)
+        assert (await catch_up(fresh.pool, vault)).sealed == 1
+        async with fresh.read(organization) as session:
+            row = await session.get_one(TriggerRow, trigger)
+        assert row.secret is None
+        assert row.sealed_secret is not None
+        assert await vault.decrypt(organization, ("triggers", "sealed_secret", trigger), row.sealed_secret) == SECRET
+
+
+async def _old_trigger(database: Database, organization: UUID) -> UUID:
+    workflow, trigger = uuid7(), uuid7()
+    async with database.write(organization) as session:
+        session.add(WorkflowRow(id=workflow, organization_id=organization, name="w"))
+        await session.flush()
+        session.add(
+            TriggerRow(id=trigger, organization_id=organization, workflow_id=workflow, type="webhook", secret=SECRET)
+        )
+    return trigger

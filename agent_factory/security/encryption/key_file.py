@@ -28,12 +28,18 @@ _ABOUT = """\
 
 
 class KeyFile:
-    """The keys of one file, the first of them in use; made when it is first needed."""
+    """The keys of one file, the first of them in use."""
 
     def __init__(self, path: Path) -> None:
         """Touch nothing yet."""
         self.path = path
         self._keys: dict[str, AESGCM] = {}
+
+    async def prepare(self) -> None:
+        """Make the file where there is none."""
+        with suppress(FileExistsError):
+            if not self.path.exists():
+                _make(self.path)
 
     def knows(self, name: str) -> bool:
         """Tell whether a key's name is that of a key in a file."""
@@ -71,21 +77,12 @@ class KeyFile:
         _replace(self.path, [fresh, *(line for line in kept if line.startswith(_MARK))])
         return next(iter(self._read()))
 
-    def keep_only(self, names: Iterable[str]) -> None:
-        """Forget every key that is not named; the first one always stays."""
-        self._read()
-        wanted = {next(iter(self._keys)), *names}
-        lines = [line for line in self.path.read_text().splitlines() if line.startswith(_MARK)]
-        _replace(self.path, [line for line in lines if _name(_key(line)) in wanted])
-        self._read()
-
     def _loaded(self) -> dict[str, AESGCM]:
         return self._keys or self._read()
 
     def _read(self) -> dict[str, AESGCM]:
-        with suppress(FileExistsError):
-            if not self.path.exists():
-                _make(self.path)
+        if not self.path.exists():
+            raise KeyMissing("The key file is gone; put it back, for a new one would open nothing that is sealed.")
         _refuse_exposed(self.path)
         try:
             lines = self.path.read_text().splitlines()

@@ -69,6 +69,10 @@ class Vault:
             raise CannotDecrypt("The value was sealed for another organisation.")
         return envelope.unseal(key.cipher, organization_id, Place(*place), sealed)
 
+    def look_again(self, organization_id: UUID | None) -> None:
+        """Forget which key an organisation's values are sealed with: there is a new one."""
+        self._active.drop(organization_id)
+
     async def _sealing(self, organization_id: UUID | None) -> _Open:
         known = self._active.get(organization_id)
         if known is not None:
@@ -84,6 +88,8 @@ class Vault:
     async def made(self, organization_id: UUID | None) -> DataKey:
         """Make a data key and wrap it; nothing is kept yet."""
         key_id = uuid7()
+        if not await data_keys.wrapping(self._pool):
+            await self.wrappers[0].prepare()
         kek, wrapped = await self.wrappers[0].wrap(envelope.new_key(), key_id, organization_id)
         return DataKey(key_id, organization_id, kek, wrapped)
 

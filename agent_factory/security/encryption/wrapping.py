@@ -7,6 +7,10 @@ from uuid import UUID
 class Wrapper(Protocol):
     """Key-encryption keys of one kind; each has a name that a wrapped key is stored with."""
 
+    async def prepare(self) -> None:
+        """Make the first key where that is ours to do; asked only while nothing is wrapped yet."""
+        ...
+
     async def current(self) -> str:
         """Name the key that wraps now."""
         ...
