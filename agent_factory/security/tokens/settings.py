@@ -1,5 +1,7 @@
 """How long tokens live, and how long a process believes what it has verified."""
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 
@@ -12,6 +14,10 @@ class AuthSettings(BaseModel):
     A session ends when it was not refreshed for `idle_days`, and after
     `session_days` in any case. After `signing_key_days` tokens are signed with
     a new key, which is published `publish_seconds` before its first use.
+
+    `registration` says who may come in anew: with `open` everybody may found an
+    organisation, with `invited` who has an invitation to one may join it, with
+    `closed` only those who have an account already.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -24,3 +30,4 @@ class AuthSettings(BaseModel):
     session_days: float = Field(default=90.0, gt=0, le=3650)
     signing_key_days: float = Field(default=90.0, gt=0, le=3650)
     publish_seconds: float = Field(default=10.0, ge=0, le=3600)
+    registration: Literal["open", "invited", "closed"] = "invited"
