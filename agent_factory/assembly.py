@@ -50,6 +50,7 @@ from agent_factory.security.tokens import Tokens
 from agent_factory.services.agents.room import room as agents
 from agent_factory.services.auth.room import room as auth
 from agent_factory.services.auth.service import Keyring
+from agent_factory.services.billing.room import room as billing
 from agent_factory.services.gateway.room import room as gateway
 from agent_factory.services.integrations.room import room as integrations
 from agent_factory.services.integrations.service import StoredSecrets
@@ -62,7 +63,18 @@ from agent_factory.services.workflows.room import room as workflows
 from agent_factory.settings import Settings
 from agent_factory.storage.store import Store
 
-ROOMS: tuple[Room, ...] = (gateway, triggers, workflows, runs, agents, integrations, models, organizations, auth)
+ROOMS: tuple[Room, ...] = (
+    gateway,
+    triggers,
+    workflows,
+    runs,
+    agents,
+    integrations,
+    models,
+    billing,
+    organizations,
+    auth,
+)
 """Every room; the first ones are matched first."""
 
 

@@ -17,6 +17,7 @@ from agent_factory.core.event import ApprovalNeeded, ModelFinished, ToolFinished
 from agent_factory.core.message import Message
 from agent_factory.core.model import ModelSettings, ToolSpec
 from agent_factory.database.session import Database
+from agent_factory.enterprise.multitenancy.known import CHANNEL as LIMITS_CHANGED
 from agent_factory.enterprise.multitenancy.ledger import Ledger
 from agent_factory.enterprise.multitenancy.limits import Spender
 from agent_factory.enterprise.multitenancy.settings import QuotaSettings
@@ -250,6 +251,7 @@ class Engine:
     async def reap_forever(self) -> None:
         """Beat, and finish the runs of processes that no longer do; ends when cancelled."""
         await self._database.listen(_CHANNEL, self._heard)
+        await self._database.listen(LIMITS_CHANGED, self.ledger.heard)
         try:
             while True:
                 try:
@@ -263,6 +265,7 @@ class Engine:
                 await asyncio.sleep(self._settings.beat)
         finally:
             await self._database.unlisten(_CHANNEL, self._heard)
+            await self._database.unlisten(LIMITS_CHANGED, self.ledger.heard)
 
     async def close(self, grace: float = 30.0) -> None:
         """Let the turns end for `grace` seconds, then hand what is left over to other processes at once."""

@@ -10,8 +10,11 @@ from agent_factory.enterprise.multitenancy.limits import QUOTA_PERIODS, Limit, M
 from agent_factory.enterprise.multitenancy.settings import QuotaSettings
 from agent_factory.enterprise.multitenancy.statements import LIMITS
 
+CHANNEL = "af_budgets"
+"""Where it is told that limits have changed; the payload is the organisation's id."""
+
 BELIEVED_SECONDS = 5.0
-"""How long limits are believed without another look; a new one holds everywhere after this time."""
+"""How long limits are believed without another look, should nothing be heard of a change."""
 
 _MOST = 10_000
 """Organisations that are remembered."""
@@ -38,9 +41,12 @@ class KnownLimits:
             looking.add_done_callback(lambda done: self._looked(organization_id, done))
         return await asyncio.shield(looking)
 
-    def forget(self, organization_id: UUID) -> None:
-        """Look again next time, for the limits were changed here."""
-        self._known.pop(organization_id, None)
+    def forget(self, organization_id: UUID | None) -> None:
+        """Look again next time, at all organisations where none is named."""
+        if organization_id is None:
+            self._known.clear()
+        else:
+            self._known.pop(organization_id, None)
 
     def _looked(self, organization_id: UUID, done: asyncio.Task[tuple[Limit, ...]]) -> None:
         del self._looking[organization_id]

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -14,6 +14,8 @@ import structlog
 
 from agent_factory.database.batches import Lane
 from agent_factory.database.pool import Pool
+from agent_factory.database.seats import hold_seats
+from agent_factory.database.session import Session
 from agent_factory.enterprise.multitenancy.errors import BudgetExceeded, LimitReached, QuotaExceeded
 from agent_factory.enterprise.multitenancy.known import KnownLimits
 from agent_factory.enterprise.multitenancy.limits import Amounts, Limit, Metric, Period, Spender, amount
@@ -168,6 +170,20 @@ class Ledger:
         if held is not None:
             await self.settle(held, _STARTED if counted.new else {})
 
+    async def seats(self, session: Session, organization_id: UUID, wanted: int = 1) -> None:
+        """Let people join in the caller's transaction, which has to add them after this.
+
+        Raises `QuotaExceeded` where the organisation has not as many seats left.
+        """
+        limits = await self.known.of(organization_id)
+        for limit in limits:
+            if limit.metric is Metric.SEATS:
+                left = limit.amount - await hold_seats(session, organization_id)
+                if wanted > left:
+                    raise QuotaExceeded(
+                        f"The organisation's plan allows {limit.words}, of which {max(0, int(left))} are left."
+                    )
+
     async def settle(self, held: Reservation, used: Amounts, *, told: Call | None = None) -> None:
         """Count what was used and free the rest; committed when this returns, or later where the database is away.
 
@@ -192,6 +208,11 @@ class Ledger:
         else:
             counted = {metric.value: str(amount(value)) for metric, value in used.items()}
             self._begin_to_end(_End(held.id, counted, told, told=told is not None))
+
+    def heard(self, payload: str) -> None:
+        """Look at an organisation's limits again, or at all of them for an empty payload: they were changed."""
+        with suppress(ValueError):
+            self.known.forget(UUID(payload) if payload else None)
 
     async def idle(self) -> None:
         """Return when nothing is left to be committed."""

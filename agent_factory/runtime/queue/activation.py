@@ -49,6 +49,7 @@ class Claimed(msgspec.Struct, frozen=True):
     signals: int
     started_at: datetime
     forked: bool
+    key_id: UUID | None = None
 
     @property
     def fresh(self) -> bool:

@@ -14,6 +14,8 @@ from agent_factory.core.agent import Agent
 from agent_factory.core.event import RunWaiting, TurnCompleted, TurnEvent, TurnFailed
 from agent_factory.core.workflow import Flow
 from agent_factory.database.session import Database
+from agent_factory.enterprise.multitenancy.ledger import Ledger
+from agent_factory.enterprise.multitenancy.limits import Spender
 from agent_factory.kit.clock import now
 from agent_factory.kit.ids import encode, uuid7
 from agent_factory.runtime.engine import RunEnded, RunNotWaiting
@@ -58,6 +60,7 @@ class StartRun(msgspec.Struct, frozen=True, kw_only=True):
     workflow_id: UUID | None = None
     workflow_version: int | None = None
     user_id: UUID | None = None
+    key_id: UUID | None = None
     priority: int = 0
     trigger: str = "manual"
     source: str = "api"
@@ -84,10 +87,13 @@ class Queue:
         database: Database,
         settings: QueueSettings | None = None,
         payloads: Callable[[UUID], Payloads] | None = None,
+        ledger: Ledger | None = None,
     ) -> None:
         """Prepare; nothing is connected before the first run."""
         settings = settings or QueueSettings()
         self.pool = database.pool
+        self.ledger = ledger or Ledger(self.pool, "")
+        """What runs may use."""
         self._writer = FlowWriter(self.pool, "", settings.patience)
         self._reader = Reader(self.pool, settings.patience)
         self._stored: dict[tuple[UUID, str], float] = {}
@@ -114,10 +120,15 @@ class Queue:
             callback()
 
     async def start(self, start: StartRun) -> Started:
-        """Queue a run; it is committed when this returns. Raises `Conflict` for an id that is an agent run's."""
+        """Queue a run; it is committed when this returns.
+
+        Raises `Conflict` for an id that is an agent run's, `BudgetExceeded` and
+        `QuotaExceeded` where nothing is left for it.
+        """
         pinned = self.snapshots.of(start.flow, start.agents, start.flows)
         op = self.enqueued(start, pinned)
-        new = await self._writer.start(op)
+        async with self.ledger.one_run(spender_of(start)) as counted:
+            counted.new = new = await self._writer.start(op)
         self.stored(start.organization_id, op.snapshot, pinned)
         if new:
             self.nudge()
@@ -128,9 +139,9 @@ class Queue:
     ) -> Started:
         """Queue a run together with steps of another one, all or nothing."""
         op = self.enqueued(start, pinned)
-        async with self.pool.transaction() as connection:
+        async with self.ledger.one_run(spender_of(start)) as counted, self.pool.transaction() as connection:
             rows = await connection.fetch(ENQUEUE, *columns([row_of(op)], WIDTH))
-            new = bool(rows[0]["new"])
+            counted.new = new = bool(rows[0]["new"])
             if new:
                 await connection.execute(statement, source, op.id, start.organization_id, paths)
         self.stored(start.organization_id, op.snapshot, pinned)
@@ -157,6 +168,7 @@ class Queue:
             parent_run=start.parent[0] if start.parent else None,
             parent_path=start.parent[1] if start.parent else None,
             definition=None if known else definition,
+            key_id=start.key_id,
         )
 
     def stored(self, organization_id: UUID, snapshot: str, pinned: Pinned) -> None:
@@ -312,6 +324,11 @@ class Queue:
             self._pokes[run_id].discard(poke)
             if not self._pokes[run_id]:
                 del self._pokes[run_id]
+
+
+def spender_of(start: StartRun) -> Spender:
+    """Give who uses what a run uses."""
+    return Spender(organization_id=start.organization_id, key_id=start.key_id)
 
 
 class Events:

@@ -96,6 +96,7 @@ class Fork(msgspec.Struct, frozen=True, kw_only=True):
     flows: Mapping[str, Flow] = {}
     id: UUID | None = None
     user_id: UUID | None = None
+    key_id: UUID | None = None
     priority: int | None = None
     source: str = "api"
 
@@ -120,6 +121,7 @@ async def fork(queue: Queue, asked: Fork) -> Started:
         workflow_id=run.workflow_id,
         workflow_version=run.workflow_version if asked.flow is None else None,
         user_id=asked.user_id,
+        key_id=asked.key_id,
         priority=run.priority if asked.priority is None else asked.priority,
         trigger="fork",
         source=asked.source,

@@ -3,9 +3,9 @@
 ENQUEUE = """
 with b as (
   select * from unnest($1::uuid[], $2::uuid[], $3::text[], $4::uuid[], $5::int[], $6::text[], $7::int[], $8::text[],
-    $9::text[], $10::uuid[], $11::timestamptz[], $12::uuid[], $13::uuid[], $14::text[], $15::text[])
+    $9::text[], $10::uuid[], $11::timestamptz[], $12::uuid[], $13::uuid[], $14::text[], $15::text[], $16::uuid[])
   as b(id, organization_id, source, workflow_id, workflow_version, trigger, priority, snapshot, input, created_by,
-    created_at, forked_from, parent_run, parent_path, definition)
+    created_at, forked_from, parent_run, parent_path, definition, key_id)
 ), d as (
   insert into run_snapshots (organization_id, digest, definition)
   select distinct on (organization_id, snapshot) organization_id, snapshot, definition::jsonb from b
@@ -13,9 +13,9 @@ with b as (
   on conflict do nothing
 ), r as (
   insert into runs (id, organization_id, kind, source, workflow_id, workflow_version, trigger, priority, snapshot,
-    status, input, created_by, created_at, forked_from, parent_run, parent_path)
+    status, input, created_by, created_at, forked_from, parent_run, parent_path, key_id)
   select id, organization_id, 'workflow', source, workflow_id, workflow_version, trigger, priority, snapshot,
-    'pending', input::jsonb, created_by, created_at, forked_from, parent_run, parent_path
+    'pending', input::jsonb, created_by, created_at, forked_from, parent_run, parent_path, key_id
   from b
   on conflict (id) do nothing
   returning id
@@ -28,7 +28,8 @@ ENQUEUED = "select id from runs where id = any($1::uuid[]) and kind = 'workflow'
 
 CLAIM = """
 select (run).id, (run).organization_id, (run).snapshot, (run).priority, (run).input::text as input, (run).epoch,
-  (run).attempts, (run).progress, (run).signals, (run).started_at, (run).forked_from is not null as forked, turn, more
+  (run).attempts, (run).progress, (run).signals, (run).started_at, (run).forked_from is not null as forked,
+  (run).key_id, turn, more
 from claim_runs($1, $2, $3, $4, $5, $6)
 """
 """The runs, and a last row that says whose turn was the last and whether runs were left."""

@@ -12,6 +12,7 @@ import structlog
 
 from agent_factory.database.driver import Row
 from agent_factory.database.session import Database
+from agent_factory.enterprise.multitenancy.limits import Spender
 from agent_factory.kit.clock import now
 from agent_factory.kit.errors import Problem, Unavailable
 from agent_factory.kit.ids import uuid7
@@ -34,6 +35,7 @@ from agent_factory.runtime.queue.settings import QueueSettings
 from agent_factory.runtime.queue.statements import CLAIM, DUE, GIVE_BACK, NEXT_DUE, OWNED, TAKE_BACK
 from agent_factory.runtime.queue.waits import Waits
 from agent_factory.runtime.queue.writing import FlowWriter
+from agent_factory.runtime.spending import Spending
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -248,6 +250,7 @@ class Worker:
                     resources=self._resources,
                     agents=pinned.agents,
                     flows=pinned.flows,
+                    spending=self._spending(run),
                     waits=waits,
                     events=Events(self._queue, run.organization_id, run.id),
                     sandbox=self._sandbox,
@@ -277,6 +280,10 @@ class Worker:
             log.warning("a run cannot be written to; it goes on once that is possible", run_id=str(run.id))
         except Exception:
             log.exception("a run could not be ended; it is tried again", run_id=str(run.id))
+
+    def _spending(self, run: Claimed) -> Spending:
+        spender = Spender(organization_id=run.organization_id, run_id=run.id, key_id=run.key_id)
+        return Spending(self._queue.ledger, spender)
 
     def _check(self, run: Claimed) -> None:
         if run.attempts >= self._settings.attempts:

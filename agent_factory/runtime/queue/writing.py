@@ -37,6 +37,7 @@ class Enqueue(msgspec.Struct, frozen=True, kw_only=True):
     parent_run: UUID | None
     parent_path: str | None
     definition: str | None
+    key_id: UUID | None = None
 
 
 WIDTH = len(Enqueue.__struct_fields__)

@@ -1,0 +1,1 @@
+"""What organisations may use and have used: quotas, budgets, usage."""

@@ -1,0 +1,1 @@
+"""HTTP for quotas, budgets and usage."""
