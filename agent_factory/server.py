@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from agent_factory.assembly import make_app
+from agent_factory.kit.redaction import Redactor, secret_values
 from agent_factory.monitoring.logging import configure
 from agent_factory.settings import Settings
 
@@ -17,8 +18,9 @@ _GENERATION_0 = 50_000
 def app(settings: Settings | None = None) -> FastAPI:
     """Make the application of this process; settings default to the environment's."""
     chosen = settings or Settings()
-    configure(chosen.logging)
-    made = make_app(chosen)
+    redactor = Redactor(secret_values(chosen))
+    configure(chosen.logging, redactor)
+    made = make_app(chosen, redactor)
     started = made.router.lifespan_context
 
     @asynccontextmanager

@@ -4,6 +4,7 @@ import asyncio
 import signal
 
 from agent_factory.assembly import open_platform
+from agent_factory.kit.redaction import Redactor, secret_values
 from agent_factory.monitoring.logging import configure
 from agent_factory.settings import Settings
 
@@ -15,14 +16,15 @@ async def work(settings: Settings | None = None, stop: asyncio.Event | None = No
     agents whose server died, too.
     """
     chosen = settings or Settings()
-    configure(chosen.logging)
+    redactor = Redactor(secret_values(chosen))
+    configure(chosen.logging, redactor)
     working = chosen.model_copy(update={"queue": chosen.queue.model_copy(update={"worker": True})})
     ending = stop or asyncio.Event()
     loop = asyncio.get_running_loop()
     for each in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(each, ending.set)
     try:
-        async with open_platform(working):
+        async with open_platform(working, redactor):
             await ending.wait()
     finally:
         for each in (signal.SIGTERM, signal.SIGINT):
