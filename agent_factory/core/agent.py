@@ -108,8 +108,8 @@ def _tool_schema(_source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
     return core_schema.no_info_wrap_validator_function(_tool, record, json_schema_input_schema=named)
 
 
-_ToolItem = Annotated[Tool | ToolUse, GetPydanticSchema(_tool_schema)]
-_GuardrailItem = Annotated[GuardrailUse, BeforeValidator(_record, json_schema_input_type=str | GuardrailUse)]
+_ToolItem = Annotated[Tool | ToolUse | str, GetPydanticSchema(_tool_schema)]
+_GuardrailItem = Annotated[GuardrailUse | str, BeforeValidator(_record, json_schema_input_type=str | GuardrailUse)]
 
 
 class Agent(Strict):
@@ -160,6 +160,16 @@ class Agent(Strict):
         if not self.tools:  # what has a serializer of its own is not compared with its default
             document.pop("tools", None)
         return document
+
+    @property
+    def tool_uses(self) -> tuple[Tool | ToolUse, ...]:
+        """The tools, each name read as a record."""
+        return cast("tuple[Tool | ToolUse, ...]", self.tools)
+
+    @property
+    def guardrail_uses(self) -> tuple[GuardrailUse, ...]:
+        """The guardrails, each name read as a record."""
+        return cast("tuple[GuardrailUse, ...]", self.guardrails)
 
     @property
     def digest(self) -> str:

@@ -95,7 +95,7 @@ async def compile_agent(
         model=model,
         tools=tools,
         specs=tuple(bound.tool.spec for bound in tools.values()),
-        guards=compile_guardrails(agent.guardrails, _judge(model)),
+        guards=compile_guardrails(agent.guardrail_uses, _judge(model)),
         settings=agent.settings,
         output=None if agent.output is None else named_output(agent.output),
         output_schema=None if agent.output is None else Schema(agent.output, at="/output"),
@@ -116,7 +116,7 @@ async def _bind(
 ) -> dict[str, BoundTool]:
     bound: dict[str, BoundTool] = {}
     faults: list[FieldError] = []
-    for index, item in enumerate(agent.tools):
+    for index, item in enumerate(agent.tool_uses):
         at = f"/tools/{index}"
         try:
             made, permission = await _make(item, resources, context, functions)

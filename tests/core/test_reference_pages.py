@@ -51,7 +51,7 @@ def test_every_yaml_on_the_pages_loads(page: str, text: str, tmp_path: Path) -> 
         async def judge(_prompt: str, _schema: dict[str, object]) -> dict[str, object]:
             return {}
 
-        compile_guardrails(each.guardrails, judge)
+        compile_guardrails(each.guardrail_uses, judge)
 
 
 @pytest.mark.parametrize(("rule", "text", "becomes"), examples())

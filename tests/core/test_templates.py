@@ -73,7 +73,7 @@ def test_every_tool_exists_and_takes_its_settings(name: str, agent: Agent) -> No
 
 @pytest.mark.parametrize(("name", "agent"), agents(), ids=lambda v: v if isinstance(v, str) else v.name)
 def test_every_agent_is_guarded_and_limited(name: str, agent: Agent) -> None:
-    compile_guardrails(agent.guardrails, None)
+    compile_guardrails(agent.guardrail_uses, None)
     assert agent.guardrails
     assert agent.limits.tokens is not None
     assert agent.limits.tool_calls < 150

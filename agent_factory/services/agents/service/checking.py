@@ -76,7 +76,7 @@ async def _built(factory: ToolFactory, use: ToolUse) -> list[str]:
 
 def _guardrails(agent: Agent) -> list[FieldError]:
     try:
-        compile_guardrails(agent.guardrails, None)
+        compile_guardrails(agent.guardrail_uses, None)
     except Invalid as problem:
         return problem.errors or [FieldError("/guardrails", problem.detail)]
     return []
