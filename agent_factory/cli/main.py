@@ -12,6 +12,7 @@ from agent_factory.cli import (
     doctor,
     keys,
     models,
+    organizations,
     run,
     runs,
     secrets,
@@ -83,6 +84,8 @@ app.add_typer(runs.app, name="runs")
 app.add_typer(approvals.app, name="approval")
 app.add_typer(triggers.app, name="trigger")
 app.add_typer(keys.app, name="key")
+app.add_typer(organizations.organizations, name="org")
+app.add_typer(organizations.members, name="member")
 app.add_typer(secrets.app, name="secret")
 app.add_typer(secrets.app, name="secrets", hidden=True)
 app.add_typer(templates.app, name="template")
