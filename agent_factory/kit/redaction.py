@@ -14,6 +14,7 @@ from urllib.parse import quote, quote_plus, unquote, urlsplit
 import msgspec
 import pydantic
 
+from agent_factory.kit.errors import FieldError, Problem
 from agent_factory.kit.kept import Kept
 
 MASK = "[redacted]"
@@ -182,6 +183,16 @@ class Redactor:
         if isinstance(value, list | tuple):
             return [self.document(item, organization) for item in cast("list[Any]", value)]
         return value
+
+    def cleanse(self, problem: Problem, organization: str = "") -> None:
+        """Mask in an error's words what is known for an organisation, and what looks like a key."""
+
+        def clean(text: str) -> str:
+            return masked_keys(self.text(text, organization))
+
+        problem.detail = clean(problem.detail)
+        problem.args = (problem.detail,)
+        problem.errors = [FieldError(clean(e.pointer), clean(e.detail)) for e in problem.errors]
 
     def logged(self, text: str) -> str:
         """Mask everything that is known, and what looks like a key."""

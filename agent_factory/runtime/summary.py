@@ -30,6 +30,7 @@ def summariser(scope: Scope, step: int) -> Callable[[Sequence[Message], str], Aw
         model = scope.compiled.model
         told = "\n".join(_line(m) for m in messages)
         text = f"{_TASK}\n\nEarlier summary:\n{earlier or '(none)'}\n\nConversation:\n{told}"
+        text = scope.compiled.resources.redactor.text(text, scope.context.organization_id)
         response = await _answered(scope, path, ModelRequest(model=model.model, messages=(user(text),)))
         price = cost(response.model or model.model, model.provider.name, response.usage)
         scope.meter.add(response.usage, price)

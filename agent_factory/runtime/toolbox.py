@@ -14,6 +14,7 @@ from agent_factory.core.tool import ToolContext, ToolDenied, ToolError
 from agent_factory.kit.errors import Problem
 from agent_factory.runtime.compile import BoundTool
 from agent_factory.runtime.doors import own_doors
+from agent_factory.runtime.masking import masked_result
 from agent_factory.runtime.scope import Scope, Waiting, decision
 
 MAX_DEPTH = 5
@@ -128,6 +129,7 @@ async def _run(scope: Scope, plan: Plan) -> ToolResult:
     scope.emit(ToolStarted(plan.path, call.id, call.name, call.arguments))
     started = time.monotonic()
     content, failed = (plan.refusal, True) if plan.bound is None else await _call(scope, plan, plan.bound)
+    content = masked_result(scope.compiled.resources.redactor, scope.context.organization_id, content)
     if scope.compiled.guards.has_tools and plan.bound is not None:
         verdict = await scope.compiled.guards.tool_result(call.name, content)
         content = _passed(scope, plan, verdict)

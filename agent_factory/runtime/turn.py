@@ -25,6 +25,7 @@ from agent_factory.runtime.admission import admit
 from agent_factory.runtime.answer import ask_model
 from agent_factory.runtime.compile import Compiled, named_output
 from agent_factory.runtime.limits import Meter, TimeLimitExceeded
+from agent_factory.runtime.masking import masked_messages
 from agent_factory.runtime.memory import count_tokens, view
 from agent_factory.runtime.scope import Emit, Scope, SubJournal, TurnContext, TurnEnd, Waiting
 from agent_factory.runtime.summary import summariser
@@ -188,6 +189,7 @@ class _Turn:
         """End the turn without an answer, leaving a history that every vendor accepts."""
         scope = self._scope
         meter = scope.meter
+        scope.compiled.resources.redactor.cleanse(problem, scope.context.organization_id)
         if scope.context.on_failure is not None:
             scope.context.on_failure(problem)
         return TurnFailed(
@@ -250,7 +252,7 @@ class _Turn:
         self._summary = seen.summary
         return ModelRequest(
             model=scope.compiled.model.model,
-            messages=seen.messages,
+            messages=masked_messages(scope.compiled.resources.redactor, scope.context.organization_id, seen.messages),
             instructions=scope.compiled.agent.instructions,
             tools=self._specs,
             settings=settings,

@@ -16,6 +16,7 @@ from agent_factory.core.workflow import Flow
 from agent_factory.kit.errors import Problem
 from agent_factory.runtime.flow.containers import CONTAINERS, Box, Runner
 from agent_factory.runtime.flow.context import FlowContext, TaskCall, read_outcome
+from agent_factory.runtime.flow.hiding import hiding
 from agent_factory.runtime.flow.level import Level, Undo, read_output
 from agent_factory.runtime.flow.outcome import (
     Chosen,
@@ -284,7 +285,8 @@ class _Work:
         self.shown = preview(raw, context.limits.preview_bytes)
 
         def once(number: int, place: str) -> Awaitable[Any]:
-            return leaf(TaskCall(context, node, self._path, place, number, seen, config))
+            call = TaskCall(context, node, self._path, place, number, seen, config)
+            return leaf(call) if pure else hiding(leaf, call)
 
         result = await attempts(context, node, self._path, once)
         match result:

@@ -10,6 +10,7 @@ from agent_factory.kit.errors import FieldError, Invalid, NotFound, Problem
 from agent_factory.kit.ids import uuid7
 from agent_factory.runtime.compile import Resources
 from agent_factory.runtime.doors import own_doors
+from agent_factory.runtime.masking import masked_result
 from agent_factory.security.auth import Actor
 from agent_factory.services.integrations.errors import ToolNotFound
 
@@ -61,6 +62,7 @@ async def invoke(
         ) from None
     except Problem as problem:
         content, code = problem.detail, problem.code
+    content = masked_result(resources.redactor, own, content)
     return Invoked(content, code is not None, code, round((time.perf_counter() - started) * 1000))
 
 
