@@ -49,6 +49,7 @@ async def begin(platform: Platform, actor: Actor, ask: Ask) -> LiveRun:
         return Start(
             organization_id=actor.organization_id,
             user_id=actor.user_id,
+            key_id=actor.key_id,
             agent=pinned.agent,
             agents=pinned.agents,
             agent_id=pinned.agent_id,

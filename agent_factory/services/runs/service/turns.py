@@ -108,6 +108,7 @@ async def _begin(
         return Start(
             organization_id=actor.organization_id,
             user_id=actor.user_id,
+            key_id=actor.key_id,
             agent=pin.agent,
             agents=pin.agents,
             agent_id=pin.agent_id,

@@ -43,6 +43,7 @@ async def fork(platform: Platform, actor: Actor, run_id: UUID, asked: ForkIn) ->
         agents=pinned.agents,
         flows=pinned.flows,
         user_id=actor.user_id,
+        key_id=actor.key_id,
         priority=asked.priority,
     )
     try:

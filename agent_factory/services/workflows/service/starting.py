@@ -64,7 +64,7 @@ async def start(
         else:
             await check_use(session, asker, ref)
         pinned = await pin(session, actor, ref, version)
-    about = _About(organization_id, document, user_id, priority, trigger, source, run_id)
+    about = _About(organization_id, document, user_id, priority, trigger, source, run_id, asker and asker.key_id)
     return await _queue(platform, pinned, about)
 
 
@@ -88,7 +88,7 @@ async def start_definition(
         read = await checked(session, actor, platform.resources, definition)
         await check_names(session, actor, definition)
         pinned = await pin_definition(session, actor, read)
-    about = _About(actor.organization_id, document, actor.user_id, priority, "manual", source, None)
+    about = _About(actor.organization_id, document, actor.user_id, priority, "manual", source, None, actor.key_id)
     return await _queue(platform, pinned, about)
 
 
@@ -100,6 +100,7 @@ class _About(msgspec.Struct, frozen=True):
     trigger: str
     source: str
     run_id: UUID | None
+    key_id: UUID | None
 
 
 async def _queue(platform: Platform, pinned: Pinned, about: _About) -> Started:
@@ -115,6 +116,7 @@ async def _queue(platform: Platform, pinned: Pinned, about: _About) -> Started:
             workflow_id=pinned.workflow_id,
             workflow_version=pinned.version,
             user_id=about.user_id,
+            key_id=about.key_id,
             priority=about.priority,
             trigger=about.trigger,
             source=about.source,
