@@ -1,9 +1,11 @@
 """What becomes of a task and of a whole flow."""
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import msgspec
 
+from agent_factory.core.event import ApprovalNeeded
 from agent_factory.kit.errors import Kind, Problem
 
 
@@ -42,6 +44,16 @@ class WaitFor(msgspec.Struct, frozen=True, omit_defaults=True):
     wake_at: str | None = None
     event_type: str | None = None
     data: dict[str, Any] = {}
+
+
+def question(path: str, data: Mapping[str, Any]) -> ApprovalNeeded:
+    """Tell what a wait for an approval asks: `name` is the task's or tool's, `reason` says why, else the `title`."""
+    return ApprovalNeeded(
+        path,
+        reason=str(data.get("reason") or data.get("title") or ""),
+        name=str(data.get("name") or ""),
+        arguments=str(data.get("arguments") or ""),
+    )
 
 
 class Completed(msgspec.Struct, frozen=True, tag="completed"):

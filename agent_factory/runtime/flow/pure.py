@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
-from agent_factory.core.event import ApprovalNeeded
 from agent_factory.core.expressions import Value
 from agent_factory.core.task import Approval, Conditional, End, Switch, Transform, Wait
 from agent_factory.kit.clock import now, rfc3339
@@ -20,6 +19,7 @@ from agent_factory.runtime.flow.outcome import (
     TaskError,
     WaitFor,
     failure,
+    question,
 )
 
 
@@ -133,10 +133,13 @@ async def approval(call: TaskCall) -> dict[str, Any]:
             path,
             "approval",
             wake_at=_in(config.deadline),
-            data=config.model_dump(mode="json", include={"title", "details", "roles", "users", "default"}),
+            data={
+                **config.model_dump(mode="json", include={"title", "details", "roles", "users", "default"}),
+                "name": call.node.task.id,
+            },
         )
         if await call.context.waits.register(waiting):
-            call.context.emit(ApprovalNeeded(path=path, reason=config.title, name=call.node.task.id))
+            call.context.emit(question(path, waiting.data))
         raise Suspended(waiting)
     if fired.status == "failed" and config.default is None:
         raise Overdue("Nobody decided before the deadline.")

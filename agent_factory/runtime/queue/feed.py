@@ -25,6 +25,7 @@ class Feed:
         self._last = begins
         self._ids: list[EventId] = []
         self._events: list[TurnEvent] = []
+        self._forgotten = 0
         self._waiting: list[asyncio.Future[None]] = []
 
     def delta(self, event: TurnEvent) -> None:
@@ -41,15 +42,22 @@ class Feed:
         self.closed = True
         self._wake()
 
-    async def events(self, after: EventId) -> AsyncGenerator[tuple[EventId, TurnEvent], None]:
-        """Give every event after one, then those to come, until the feed closes or has forgotten the next one."""
-        seen = after
-        while seen >= self.begins:
-            index = bisect_right(self._ids, seen)
+    def events(self, after: EventId) -> AsyncGenerator[tuple[EventId, TurnEvent], None]:
+        """Give every event after one, then those to come, until the feed closes or has forgotten the next one.
+
+        What is told from this call on is given in any case, also where `after`
+        is a step that the rows have already, and that is only to be told here.
+        """
+        place = self._forgotten + bisect_right(self._ids, after)
+        return self._from(place if after >= self.begins else -1)
+
+    async def _from(self, place: int) -> AsyncGenerator[tuple[EventId, TurnEvent], None]:
+        while place >= self._forgotten:
+            index = place - self._forgotten
             if index < len(self._ids):
-                for at, event in zip(self._ids[index:], self._events[index:], strict=True):
-                    seen = at
-                    yield at, event
+                for pair in list(zip(self._ids[index:], self._events[index:], strict=True)):
+                    place += 1
+                    yield pair
                 continue
             if self.closed:
                 return
@@ -65,6 +73,7 @@ class Feed:
             half = _MOST // 2
             self.begins = self._ids[half - 1]
             del self._ids[:half], self._events[:half]
+            self._forgotten += half
         self._wake()
 
     def _wake(self) -> None:

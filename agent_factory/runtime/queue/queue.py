@@ -1,9 +1,7 @@
 """Starts, steers and watches workflow runs, wherever they are worked on; see the package."""
 
-import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncGenerator, Callable, Mapping
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -11,7 +9,7 @@ from uuid import UUID
 import msgspec
 
 from agent_factory.core.agent import Agent
-from agent_factory.core.event import RunWaiting, TurnCompleted, TurnEvent, TurnFailed
+from agent_factory.core.event import TurnEvent
 from agent_factory.core.workflow import Flow
 from agent_factory.database.session import Database
 from agent_factory.enterprise.multitenancy.ledger import Ledger
@@ -24,18 +22,15 @@ from agent_factory.runtime.hub import START, EventId
 from agent_factory.runtime.journal import columns, to_json
 from agent_factory.runtime.queue import events
 from agent_factory.runtime.queue.live import LiveFlow
-from agent_factory.runtime.queue.rows import FlowRun, Reader, end_event, read_page, task_event
+from agent_factory.runtime.queue.pokes import Pokes, wait_at_most
+from agent_factory.runtime.queue.rows import FlowRun, Reader
 from agent_factory.runtime.queue.settings import QueueSettings
 from agent_factory.runtime.queue.snapshots import Pinned, Snapshots
-from agent_factory.runtime.queue.statements import CANCEL, DECIDE, ENQUEUE, LAST, OPEN_WAITS
+from agent_factory.runtime.queue.statements import CANCEL, DECIDE, ENQUEUE, OPEN_WAITS
 from agent_factory.runtime.queue.waits import Decision, decided
+from agent_factory.runtime.queue.watching import FIRST_PAUSE, LONGEST_PAUSE, Sources, Watch
 from agent_factory.runtime.queue.writing import WIDTH, Enqueue, FlowWriter, row_of
-from agent_factory.runtime.rows import step_event
 from agent_factory.runtime.turn import RunCancelled
-
-_FIRST_PAUSE = 0.05
-_LONGEST_PAUSE = 1.0
-"""Seconds between looks at a run that another process works on."""
 
 _STORED_FOR = 12 * 3600.0
 """Seconds for which a snapshot is known to be stored; the shortest time for which runs are kept is longer."""
@@ -97,7 +92,8 @@ class Queue:
         self._writer = FlowWriter(self.pool, "", settings.patience)
         self._reader = Reader(self.pool, settings.patience)
         self._stored: dict[tuple[UUID, str], float] = {}
-        self._pokes: dict[UUID, set[asyncio.Event]] = {}
+        self.pokes = Pokes()
+        """Who waits for news of a run in this process."""
         self._listeners: list[Callable[[], None]] = []
         self._memory = MemoryPayloads()
         self.payloads: Callable[[UUID], Payloads] = payloads or self._in_memory
@@ -185,71 +181,26 @@ class Queue:
     async def settled(self, organization_id: UUID, run_id: UUID, seconds: float) -> FlowRun:
         """Give a run once it has ended or waits for a person, after `seconds` as it is then; raises `RunNotFound`."""
         until = time.monotonic() + seconds
-        pause = _FIRST_PAUSE
-        with self._poked(run_id) as poke:
+        pause = FIRST_PAUSE
+        with self.pokes.of(run_id) as poke:
             while True:
                 poke.clear()
                 run = await self.run(organization_id, run_id)
                 left = until - time.monotonic()
                 if run.ended or left <= 0 or (run.status == "waiting" and await self._asks(run_id)):
                     return run
-                await _until(poke, min(pause, left))
-                pause = min(pause * 1.5, _LONGEST_PAUSE)
+                await wait_at_most(poke, min(pause, left))
+                pause = min(pause * 1.5, LONGEST_PAUSE)
 
     async def watch(
         self, organization_id: UUID, run_id: UUID, after: EventId | None = None
     ) -> AsyncGenerator[tuple[EventId, TurnEvent], None]:
         """Give a run's events after one to its end, wherever it is worked on; raises `RunNotFound` before the first.
 
-        Recorded steps are told to everybody, whenever he comes; what lies
-        between them only to those who watch while it happens, in this process.
+        See `Watch` for what is told to whom.
         """
-        await self.run(organization_id, run_id)
-        return self._follow(organization_id, run_id, after or START)
-
-    async def _follow(
-        self, organization_id: UUID, run_id: UUID, seen: EventId
-    ) -> AsyncGenerator[tuple[EventId, TurnEvent], None]:
-        waited = False
-        pause = _FIRST_PAUSE
-        with self._poked(run_id) as poke:
-            while True:
-                poke.clear()
-                live = self.live.get(run_id)
-                if live is not None and live.feed is not None:
-                    async for at, event in live.feed.events(seen):
-                        seen, waited = at, isinstance(event, RunWaiting)
-                        yield at, event
-                        if isinstance(event, TurnCompleted | TurnFailed):
-                            return
-                run = await self.run(organization_id, run_id)
-                before = seen
-                async for at, event in self._recorded(organization_id, run_id, seen):
-                    seen = at
-                    if event is not None:
-                        yield at, event
-                if run.ended:
-                    at = EventId(await self.pool.fetchval(LAST, run_id, again=True) + 2, 0)
-                    end = end_event(run)
-                    if at > seen and end is not None:
-                        yield at, end
-                    return
-                if run.status == "waiting" and not waited:
-                    seen = EventId(seen.major, seen.minor + 1)
-                    yield seen, await self._waiting(run_id)
-                waited = run.status == "waiting"
-                pause = _FIRST_PAUSE if seen > before else min(pause * 1.5, _LONGEST_PAUSE)
-                await _until(poke, pause)
-
-    async def _recorded(
-        self, organization_id: UUID, run_id: UUID, seen: EventId
-    ) -> AsyncGenerator[tuple[EventId, TurnEvent | None], None]:
-        """Give what the rows tell after an event; those that tell nothing move on all the same."""
-        calls: dict[str, str] = {}
-        while page := await read_page(self.pool, organization_id, run_id, seen.major - 1):
-            for number, entry in page:
-                seen = EventId(number + 1, 0)
-                yield seen, task_event(entry) if entry.kind == "task" else step_event(entry, calls)
+        run = await self.run(organization_id, run_id)
+        return Watch(Sources(self.pool, self._reader, self.live, self.pokes), run, after or START).events()
 
     async def cancel(self, organization_id: UUID, run_id: UUID) -> None:
         """End a run as cancelled, wherever it is; committed when this returns.
@@ -261,7 +212,7 @@ class Queue:
             live = self.live.get(run_id)
             if live is not None:
                 live.leave()
-            self.poke(run_id)
+            self.pokes.poke(run_id)
             return
         run = await self.run(organization_id, run_id)
         if run.status != "cancelled":
@@ -285,7 +236,7 @@ class Queue:
         if row is None or not row["decided"]:
             raise RunNotWaiting("Nobody waits for this decision any more; it was made, or its run has ended.")
         self.nudge()
-        self.poke(run_id)
+        self.pokes.poke(run_id)
 
     async def tell(
         self,
@@ -299,31 +250,9 @@ class Queue:
         """Commit an event, once for each key of an organisation, and return its id."""
         return await events.tell(self.pool, organization_id, event_type, data, key=key, source_run=source_run)
 
-    def poke(self, run_id: UUID) -> None:
-        """Wake who waits for news of a run in this process."""
-        for event in self._pokes.get(run_id, ()):
-            event.set()
-
     async def _asks(self, run_id: UUID) -> bool:
         rows = await self.pool.fetch(OPEN_WAITS, run_id, again=True)
         return any(row["kind"] == "approval" for row in rows)
-
-    async def _waiting(self, run_id: UUID) -> RunWaiting:
-        rows = await self.pool.fetch(OPEN_WAITS, run_id, again=True)
-        return RunWaiting(
-            tuple({name: row[name] for name in ("path", "kind", "wake_at", "event_type")} for row in rows)
-        )
-
-    @contextmanager
-    def _poked(self, run_id: UUID) -> Generator[asyncio.Event, None, None]:
-        poke = asyncio.Event()
-        self._pokes.setdefault(run_id, set()).add(poke)
-        try:
-            yield poke
-        finally:
-            self._pokes[run_id].discard(poke)
-            if not self._pokes[run_id]:
-                del self._pokes[run_id]
 
 
 def spender_of(start: StartRun) -> Spender:
@@ -344,9 +273,3 @@ class Events:
         """Publish an event once for each key, and return its id."""
         told = await self._queue.tell(self._organization_id, event_type, data, key=key, source_run=self._run_id)
         return encode("evt", told)
-
-
-async def _until(event: asyncio.Event, seconds: float) -> None:
-    with suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await event.wait()

@@ -58,7 +58,7 @@ async def resume(queue: Queue, organization_id: UUID, run_id: UUID, *, by: str =
     if not rows:
         raise RunNotEnded("Somebody has let the run go on already.")
     queue.nudge()
-    queue.poke(run_id)
+    queue.pokes.poke(run_id)
 
 
 def anew(known: list[Known], failed: str) -> list[str]:

@@ -275,7 +275,8 @@ order by run_id, path
 LAST = "select coalesce(max(ord), 0) from run_steps where run_id = $1"
 
 OPEN_WAITS = """
-select path, kind, event_type, to_char(wake_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as wake_at
+select path, kind, event_type, data::text as data,
+  to_char(wake_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as wake_at
 from run_waits where run_id = $1 and resolved_at is null order by created_at, path
 """
 

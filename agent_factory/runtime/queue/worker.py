@@ -227,7 +227,7 @@ class Worker:
         if self._live.get(live.id) is live:
             del self._live[live.id]
         live.close()
-        self._queue.poke(live.id)
+        self._queue.pokes.poke(live.id)
         if self._more:
             self._work.set()
 
@@ -240,7 +240,7 @@ class Worker:
                 pinned = await self._queue.snapshots.read(run.organization_id, run.snapshot)
                 journal = await open_journal(self._pool, self._journals, run, pinned)
                 feed = live.opened(journal.last)
-                self._queue.poke(run.id)
+                self._queue.pokes.poke(run.id)
                 waits = Waits(self._pool, run.id, run.epoch, self.owner, self._timer.set)
                 context = FlowContext(
                     journal=journal,

@@ -99,6 +99,7 @@ class TestApproval:
         assert await world.waiting(self.tasks, {"sum": 5}) == ["ok/approval"]
         (wait,) = world.waits
         assert wait.data == {
+            "name": "ok",
             "title": "Pay 5?",
             "details": {"sum": 5},
             "roles": ["team_lead"],

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from agent_factory.core.event import RunWaiting, TaskFinished, TaskStarted, TurnCompleted, TurnFailed
+from agent_factory.core.event import ApprovalNeeded, RunWaiting, TaskFinished, TaskStarted, TurnCompleted, TurnFailed
 from agent_factory.database.session import Database
 from agent_factory.kit.errors import Conflict
 from agent_factory.kit.ids import uuid7
@@ -197,10 +197,11 @@ async def test_a_waiting_run_says_what_for_and_is_cancelled_with_its_waits(
     started = await begin(queue, actor.organization_id, flow(ask))
     await work()
     await until(queue, actor.organization_id, started.id, "waiting")
-    async for _, event in await queue.watch(actor.organization_id, started.id):
-        assert isinstance(event, RunWaiting)
-        assert [wait["kind"] for wait in event.waits] == ["approval"]
-        break
+    watched = await queue.watch(actor.organization_id, started.id)
+    asked, waiting = [(await anext(watched))[1] for _ in range(2)]
+    assert asked == ApprovalNeeded(path="ask/approval", reason="Send it?", name="ask")
+    assert isinstance(waiting, RunWaiting)
+    assert [wait["kind"] for wait in waiting.waits] == ["approval"]
     await queue.cancel(actor.organization_id, started.id)
     assert (await queue.run(actor.organization_id, started.id)).status == "cancelled"
     assert await count(own_database, "select count(*) from run_waits") == 0

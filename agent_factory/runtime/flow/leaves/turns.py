@@ -89,11 +89,17 @@ def answer_of(end: TurnCompleted, compiled: Compiled) -> Any:  # noqa: ANN401 - 
 
 async def _suspended(call: TaskCall, needed: ApprovalNeeded, agent: Agent, place: str) -> Suspended:
     needed = msgspec.structs.replace(needed, path=f"{place}/{needed.path}")
-    details = {"agent": agent.name, "reason": needed.reason, "name": needed.name, "arguments": needed.arguments}
     title = f"{agent.name}: {needed.name or needed.reason}"[:1000]
-    wait = WaitFor(
-        needed.path, "approval", data={"title": title, "details": details, "roles": [], "users": [], "default": None}
-    )
+    asked: dict[str, Any] = {"reason": needed.reason, "name": needed.name, "arguments": needed.arguments}
+    data: dict[str, Any] = {
+        **asked,
+        "title": title,
+        "details": {"agent": agent.name, **asked},
+        "roles": [],
+        "users": [],
+        "default": None,
+    }
+    wait = WaitFor(needed.path, "approval", data=data)
     if await call.context.waits.register(wait):
         call.context.emit(needed)
     return Suspended(wait)
