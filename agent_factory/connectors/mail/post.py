@@ -83,8 +83,16 @@ class Post:
     async def _send(self, waiting: Waiting) -> None:
         plain = await self._vault.decrypt(None, (_TABLE, _COLUMN, waiting.id), waiting.letter)
         letter = msgspec.json.decode(plain, type=Letter)
-        if letter.to is not None:
-            await self._mail.send(str(waiting.id), letter)
+        if letter.to is None:
+            return
+        sending = asyncio.create_task(self._mail.send(str(waiting.id), letter))
+        try:
+            # shielded, for in Python 3.11 a reply that arrives at the moment of a cancellation swallows it
+            await asyncio.shield(sending)
+        except asyncio.CancelledError:
+            sending.cancel()
+            await asyncio.wait({sending})
+            raise
 
     async def _keep(self, waiting: Waiting, problem: Problem) -> None:
         if (now() - waiting.created_at).total_seconds() > self._settings.give_up:

@@ -22,7 +22,7 @@ class MailSettings(BaseModel):
     and gives one up after `give_up`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     url: SecretStr | None = None
     sender: str = "agent-factory@localhost"

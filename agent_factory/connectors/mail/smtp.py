@@ -68,7 +68,7 @@ def compose(letter_id: str, letter: Letter, sender: str) -> EmailMessage:
     message["Date"] = format_datetime(now())
     message["Message-ID"] = f"<{letter_id}@{sender.rpartition('@')[2]}>"
     message["Auto-Submitted"] = "auto-generated"
-    message.set_content(letter.text)
+    message.set_content(letter.text, cte="quoted-printable")
     return message
 
 
