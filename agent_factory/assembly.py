@@ -52,6 +52,7 @@ from agent_factory.services.auth.room import room as auth
 from agent_factory.services.auth.service import Keyring
 from agent_factory.services.billing.room import room as billing
 from agent_factory.services.gateway.room import room as gateway
+from agent_factory.services.governance.room import room as governance
 from agent_factory.services.integrations.room import room as integrations
 from agent_factory.services.integrations.service import StoredSecrets
 from agent_factory.services.models.room import room as models
@@ -72,6 +73,7 @@ ROOMS: tuple[Room, ...] = (
     integrations,
     models,
     billing,
+    governance,
     organizations,
     auth,
 )

@@ -44,6 +44,8 @@ _SECURITY = (
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"cross-origin-opener-policy", b"same-origin"),
 )
+_ENDLESS = (b"text/event-stream", b"application/x-ndjson")
+"""Media types whose answers have no deadline: each piece of them is made as it is read."""
 _NO_STORE = (b"cache-control", b"no-store")
 _API_POLICY = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
 _PROBES = frozenset({"/health", "/ready"})
@@ -195,7 +197,7 @@ class _Exchange:
         if standing is not None and standing.buckets:
             headers.append((b"ratelimit-policy", standing.policy))
             headers.append((b"ratelimit", standing.state()))
-        if present.get(b"content-type", b"").startswith(b"text/event-stream"):
+        if present.get(b"content-type", b"").startswith(_ENDLESS):
             self._begin_stream()
         message["headers"] = headers
 

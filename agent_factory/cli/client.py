@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import msgspec
 import typer
@@ -26,6 +26,8 @@ _KINDS = {
 _FAILED = 400
 _ANSWER_SECONDS = 60.0
 _TURN_SECONDS = 3600.0
+_LONGEST = 100_000_000_000
+"""Bytes of what is written to a file as it comes."""
 
 
 class NoServer(CommandFailed):
@@ -130,6 +132,20 @@ class Server:
                     raise told(answer.status, b"".join([chunk async for chunk in answer.chunks()]))
                 async for event in _events(answer.chunks()):
                     yield event
+        except EgressFailed:
+            raise self._absent() from None
+
+    async def pieces(self, path: str, params: Mapping[str, Any]) -> AsyncGenerator[bytes, None]:
+        """Ask for something long, and give it as it comes."""
+        given = urlencode({k: v for k, v in params.items() if v is not None})
+        try:
+            async with self._door.stream(
+                "GET", f"{self.url}{path}?{given}", headers=self._headers, timeout=_TURN_SECONDS, max_bytes=_LONGEST
+            ) as answer:
+                if answer.status >= _FAILED:
+                    raise told(answer.status, await answer.read())
+                async for piece in answer.chunks():
+                    yield piece
         except EgressFailed:
             raise self._absent() from None
 

@@ -8,6 +8,7 @@ import typer
 from agent_factory.cli import (
     agents,
     approvals,
+    audit,
     chat,
     doctor,
     keys,
@@ -83,6 +84,7 @@ app.add_typer(sessions.app, name="session")
 app.add_typer(runs.app, name="runs")
 app.add_typer(approvals.app, name="approval")
 app.add_typer(triggers.app, name="trigger")
+app.add_typer(audit.app, name="audit")
 app.add_typer(keys.app, name="key")
 app.add_typer(organizations.organizations, name="org")
 app.add_typer(organizations.members, name="member")

@@ -256,13 +256,14 @@ insert into audit_checkpoints ({_SIGNATURE})
 values ({", ".join(f"${n}" for n in range(1, len(Signature.__struct_fields__) + 1))})
 """  # noqa: S608
 _SIGNATURES = f"select {_SIGNATURE} from audit_checkpoints where number > $1 order by number limit $2"  # noqa: S608
-_NEWEST = f"""
-select {_SIGNATURE.replace("leaves", "''::bytea as leaves")} from audit_checkpoints order by number desc limit 1
+_NEWEST_ONES = f"""
+select {_SIGNATURE.replace("leaves", "''::bytea as leaves")} from audit_checkpoints
+where $1::bigint is null or number < $1 order by number desc limit $2
 """  # noqa: S608
 _KEYS = "select id, purpose, public_key, secret_key from audit_keys where purpose = $1 order by created_at, id"
 _ADD_KEY = """
 insert into audit_keys (id, purpose, public_key, secret_key)
-select $1, $2, $3, $4 where not exists (select from audit_keys where purpose = $2)
+select $1, $2::text, $3, $4 where not exists (select from audit_keys where purpose = $2::text)
 """
 _STATE = """
 select coalesce(h.sequence, 0) as head, coalesce(c.last, 0) as signed,
@@ -305,10 +306,15 @@ async def signatures(source: Reads, after: int, limit: int) -> list[Signature]:
     return [_signature(row) for row in await source.fetch(_SIGNATURES, after, limit)]
 
 
+async def newest_signatures(source: Reads, before: int | None, limit: int) -> list[Signature]:
+    """Read signatures, newest first and without their leaves, those with a lower number if one is named."""
+    return [_signature(row) for row in await source.fetch(_NEWEST_ONES, before, limit)]
+
+
 async def newest_signature(source: Reads) -> Signature | None:
     """Read the last signature, without its leaves."""
-    rows = await source.fetch(_NEWEST)
-    return _signature(rows[0]) if rows else None
+    rows = await newest_signatures(source, None, 1)
+    return rows[0] if rows else None
 
 
 async def keys(source: Reads, purpose: str) -> list[Key]:

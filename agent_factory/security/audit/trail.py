@@ -1,7 +1,7 @@
 """The audit trail as a process has it open: what needs keys, counts or copies."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from uuid import UUID
 
@@ -59,10 +59,13 @@ class Trail:
         return await self.keys.pseudonym(name)
 
     async def verify(
-        self, organization_id: UUID | None = None, progress: Progress | None = None
+        self,
+        organization_id: UUID | None = None,
+        progress: Progress | None = None,
+        step: Callable[[Progress], None] | None = None,
     ) -> AsyncGenerator[Finding, None]:
-        """Name every row that was touched; of one organisation if it is named."""
+        """Name every row that was touched; of one organisation if it is named. `step` is called for each page."""
         witness = await asyncio.to_thread(Witness, self._settings.witness, self._folder)
         sources = Sources(self._database.pool, await self.keys.trusted(), witness.all)
-        async for finding in verify(sources, organization_id=organization_id, progress=progress):
+        async for finding in verify(sources, organization_id=organization_id, progress=progress, step=step):
             yield finding

@@ -64,15 +64,19 @@ class Sources(msgspec.Struct, frozen=True):
 
 
 async def verify(
-    sources: Sources, *, organization_id: UUID | None = None, progress: Progress | None = None
+    sources: Sources,
+    *,
+    organization_id: UUID | None = None,
+    progress: Progress | None = None,
+    step: Callable[[Progress], None] | None = None,
 ) -> AsyncGenerator[Finding, None]:
     """Give every row that was touched, in the chain's order; of one organisation if it is named.
 
     Needs the memory of one checkpoint's rows, however long the chain is.
-    `progress` is kept up to date meanwhile.
+    `progress` is kept up to date meanwhile, and `step` is called with it for each page.
     """
     counted = progress if progress is not None else Progress()
-    async for finding in _Walk(sources, organization_id, counted).findings():
+    async for finding in _Walk(sources, organization_id, counted, step).findings():
         counted.findings += 1
         yield finding
 
@@ -80,7 +84,14 @@ async def verify(
 class _Walk:
     """One way through the chain."""
 
-    def __init__(self, sources: Sources, organization_id: UUID | None, progress: Progress) -> None:
+    def __init__(
+        self,
+        sources: Sources,
+        organization_id: UUID | None,
+        progress: Progress,
+        step: Callable[[Progress], None] | None,
+    ) -> None:
+        self._step = step
         self._sources = sources
         self._rows = sources.rows
         self._own = organization_id
@@ -122,6 +133,7 @@ class _Walk:
         for first in range(start, checkpoint.last + 1, _PAGE):
             final = min(first + _PAGE - 1, checkpoint.last)
             found = {row.seal.sequence: row for row in await store.sealed(self._rows, first, final, self._own)}
+            self._stepped()
             for sequence in range(first, final + 1):
                 row, leaf = found.get(sequence), leaves[sequence]
                 if row is not None:
@@ -153,10 +165,15 @@ class _Walk:
         """Hold rows that no checkpoint covers against their own seals."""
         while self._next <= until:
             rows = await store.sealed_after(self._rows, self._next - 1, until, _PAGE, self._own)
+            self._stepped()
             for row in rows:
                 for finding in self._row(row, None, self._places):
                     yield finding
             self._next = rows[-1].seal.sequence + 1 if len(rows) == _PAGE else until + 1
+
+    def _stepped(self) -> None:
+        if self._step is not None:
+            self._step(self._progress)
 
     def _row(self, row: store.Sealed, leaf: chain.Leaf | None, places: Mapping[UUID, int]) -> list[Finding]:
         self._progress.events += 1
@@ -191,6 +208,7 @@ class Links:
         self._own = own
         self._before: store.Seal | None = None
         self._named = False
+        self._explained = False
         self._loose = False
         self._suspect: store.Seal | None = None
 
@@ -206,18 +224,19 @@ class Links:
             fault = self._missing(seal) or (_rewritten(seal) if before is None else None)
             self._suspect = before if fault is None else None
         self._before, self._named, self._loose = seal, fault is not None and fault.sequence == seal.sequence, False
+        self._explained = self._explained or self._named
         return found if fault is None else [*found, fault]
 
     def skip(self) -> list[Finding]:
         """Pass over a seal that is known to be gone."""
         found = self.finish()
-        self._loose = True
+        self._loose = self._explained = True
         return found
 
     def end(self, head: bytes) -> list[Finding]:
-        """Hold the last seal against the hash that was signed for it."""
+        """Hold the last seal against the hash that was signed for it; one that was named before explains any other."""
         last = self._before
-        if self._named or last is None or last.hash == head:
+        if self._explained or last is None or last.hash == head:
             return self.finish()
         self._suspect, self._named = None, True
         return [_rewritten(last)]
