@@ -19,6 +19,9 @@ from agent_factory.database.settings import DatabaseSettings
 from agent_factory.kit.errors import Problem
 from agent_factory.runtime.models import Models
 from agent_factory.security.egress import Egress
+from agent_factory.security.encryption import EncryptionSettings
+from agent_factory.security.encryption.key_file import KeyFile
+from agent_factory.security.encryption.opening import wrappers_of
 from agent_factory.settings import Settings
 
 
@@ -50,6 +53,7 @@ async def examine(state: State, host: str, port: int) -> list[Finding]:
     findings.append(Finding("settings", Health.OK, "every AF_ variable is known"))
     findings.append(await _database(state, configured.database))
     findings.append(_server(state, host, port))
+    findings.append(await _encryption(state, configured.encryption))
     return [*findings, *await _models(configured), *_tools(configured)]
 
 
@@ -127,6 +131,20 @@ def _server(state: State, host: str, port: int) -> Finding:
     except Problem as problem:
         return Finding(what, Health.FAIL, problem.detail)
     return Finding(what, Health.OK, f"not running; {host}:{port} is free", "Start it: agent-factory up")
+
+
+async def _encryption(state: State, chosen: EncryptionSettings) -> Finding:
+    """Tell where the key is that encrypts all others: without it, a backup of the database is worth nothing."""
+    what = "encryption key"
+    try:
+        wrapper = wrappers_of(chosen, state.home)[0]
+        if isinstance(wrapper, KeyFile) and not wrapper.path.exists():
+            return Finding(what, Health.NOTE, f"{wrapper.path} is not there yet", "The first start makes it.")
+        await wrapper.current()
+    except Problem as problem:
+        return Finding(what, Health.FAIL, problem.detail, "See docs/reference/encryption.md.")
+    todo = "Keep a copy of it, apart from those of the database." if isinstance(wrapper, KeyFile) else ""
+    return Finding(what, Health.OK, wrapper.where(), todo)
 
 
 async def _models(configured: Settings) -> list[Finding]:

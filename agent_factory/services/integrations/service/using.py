@@ -4,6 +4,7 @@ from uuid import UUID
 
 from agent_factory.database.session import Database
 from agent_factory.runtime.secrets import Stored
+from agent_factory.security.audit import Event, Outcome, record
 from agent_factory.security.encryption import Vault
 from agent_factory.services.integrations import queries
 from agent_factory.services.integrations.rules import place_of
@@ -32,4 +33,12 @@ class StoredSecrets:
         return Stored(hosts=tuple(row.hosts), value=value)
 
     async def refused(self, organization_id: UUID, name: str, host: str) -> None:
-        """Note that a secret was not sent to a host."""
+        """Note in the audit trail that a secret was not sent to a host."""
+        event = Event(
+            action="secret.host_refused",
+            organization_id=organization_id,
+            outcome=Outcome.REFUSED,
+            details={"name": name, "host": host},
+        )
+        async with self._database.write(organization_id) as session:
+            await record(session, event)
