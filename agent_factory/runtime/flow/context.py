@@ -56,7 +56,7 @@ class Slot(Protocol):
     """Gives a turn to tasks with effects, so that tenants share a worker fairly."""
 
     def __call__(self, context: "FlowContext") -> AbstractAsyncContextManager[None]:
-        """Wait for a turn; it ends with the block."""
+        """Wait for a turn; it ends with the block, and the clock of the task's `timeout` runs in it alone."""
         ...
 
 

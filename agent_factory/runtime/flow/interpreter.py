@@ -288,7 +288,7 @@ class _Work:
             call = TaskCall(context, node, self._path, place, number, seen, config)
             return leaf(call) if pure else hiding(leaf, call)
 
-        result = await attempts(context, node, self._path, once)
+        result = await attempts(context, node, self._path, once, None if pure else context.slots)
         match result:
             case Chosen():
                 return Outcome(output=result.target, targets=() if result.target is None else (result.target,))

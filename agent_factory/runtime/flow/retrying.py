@@ -15,7 +15,7 @@ from agent_factory.core.journal import Entry
 from agent_factory.core.task import TaskRetry
 from agent_factory.kit.clock import now, rfc3339
 from agent_factory.kit.errors import Problem
-from agent_factory.runtime.flow.context import FlowContext, read_outcome
+from agent_factory.runtime.flow.context import FlowContext, Slot, read_outcome
 from agent_factory.runtime.flow.outcome import (
     Outcome,
     Suspended,
@@ -32,14 +32,15 @@ Attempt = Callable[[int, str], Awaitable[Any]]
 log = structlog.stdlib.get_logger(__name__)
 
 
-async def attempts(context: FlowContext, node: Node, path: str, attempt: Attempt) -> Any:  # noqa: ANN401 - what the attempt gives
+async def attempts(context: FlowContext, node: Node, path: str, attempt: Attempt, slot: Slot | None = None) -> Any:  # noqa: ANN401 - what the attempt gives
     """Try a task until it ends well or its `retry` is used up; then raise `TaskFailed`.
 
     Each failed attempt but the last is recorded at `path#n`, so that a restart
     does not begin to count anew. Short pauses are slept, long ones are timers.
+    Each attempt waits for a turn by `slot`, and its `timeout` begins after that.
     """
     policy = node.task.retry
-    if policy is None and node.task.timeout is None:
+    if policy is None and node.task.timeout is None and slot is None:
         return await _once(context, path, 1, path, attempt)
     number = 1
     while policy is not None and (entry := context.journal.get(f"{path}#{number}")) is not None:
@@ -48,7 +49,11 @@ async def attempts(context: FlowContext, node: Node, path: str, attempt: Attempt
     while True:
         place = path if number == 1 else f"{path}#{number}"
         try:
-            return await _timed(context, node, path, number, _bound(context, path, number, place, attempt))
+            once = _bound(context, path, number, place, attempt)
+            if slot is None:
+                return await _timed(context, node, path, number, once)
+            async with slot(context):
+                return await _timed(context, node, path, number, once)
         except TaskFailed as failed:
             if policy is None or number >= policy.attempts or not _again(policy, failed.error):
                 raise

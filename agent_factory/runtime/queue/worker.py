@@ -18,7 +18,7 @@ from agent_factory.kit.errors import Problem, Unavailable
 from agent_factory.kit.ids import uuid7
 from agent_factory.runtime.compile import Resources
 from agent_factory.runtime.engine import InternalFailure, RunInterrupted
-from agent_factory.runtime.flow.context import FlowContext, FlowLimits, Leaf, TaskCall
+from agent_factory.runtime.flow.context import FlowContext, FlowLimits, Leaf
 from agent_factory.runtime.flow.interpreter import interpret
 from agent_factory.runtime.flow.outcome import Completed, Failed, FlowEnd, Waiting, failure
 from agent_factory.runtime.journal import Fenced, Writer
@@ -33,6 +33,7 @@ from agent_factory.runtime.queue.retention import Retention, Values
 from agent_factory.runtime.queue.rows import read_input
 from agent_factory.runtime.queue.settings import QueueSettings
 from agent_factory.runtime.queue.statements import CLAIM, DUE, GIVE_BACK, NEXT_DUE, OWNED, TAKE_BACK
+from agent_factory.runtime.queue.turn import Turn
 from agent_factory.runtime.queue.waits import Waits
 from agent_factory.runtime.queue.writing import FlowWriter
 from agent_factory.runtime.spending import Spending
@@ -255,7 +256,8 @@ class Worker:
                     events=Events(self._queue, run.organization_id, run.id),
                     sandbox=self._sandbox,
                     limits=self._limits,
-                    leaves=self._gated(run),
+                    leaves=self._leaves,
+                    slots=lambda _: Turn(self._gate.place(run.organization_id, run.priority), live, self._heart),
                     payloads=self._queue.payloads(run.organization_id),
                 )
                 end = await interpret(pinned.flow, read_input(run.input), context)
@@ -307,23 +309,6 @@ class Worker:
             live.feed.delta(told(end, journal.spent))
         if status == "pending":
             self._work.set()
-
-    def _gated(self, run: Claimed) -> dict[str, Leaf]:
-        """Give the leaves as a run may use them: each when a place is free and it is its organisation's turn."""
-        return {name: self._when_called(run, leaf) for name, leaf in self._leaves.items()}
-
-    def _when_called(self, run: Claimed, leaf: Leaf) -> Leaf:
-        async def called(call: TaskCall) -> Any:  # noqa: ANN401 - as every leaf
-            async with self._gate.place(run.organization_id, run.priority):
-                if self._heart.lapsed:
-                    # The process was stopped for longer than its lease: the run may be somebody else's by now.
-                    live = self._live.get(run.id)
-                    if live is not None:
-                        live.leave()
-                    raise asyncio.CancelledError
-                return await leaf(call)
-
-        return called
 
 
 def _claimed(row: Row) -> Claimed:
