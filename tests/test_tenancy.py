@@ -152,6 +152,16 @@ async def _trigger(client: Client) -> str:
     return answer.json()["id"]
 
 
+async def _event(client: Client) -> str:
+    await _agent(client)
+    return (await client.get("/api/v1/audit-events")).json()["data"][0]["id"]
+
+
+async def _secret(client: Client) -> str:
+    body = {"name": f"KEY_{uuid7().hex[-12:]}", "value": "the-value-of-it", "hosts": ["api.example.com"]}
+    return (await client.post("/api/v1/secrets", json=body)).json()["id"]
+
+
 MAKERS: dict[str, Callable[[Client], Awaitable[str]]] = {
     "agent_id": _agent,
     "key_id": _key,
@@ -164,19 +174,22 @@ MAKERS: dict[str, Callable[[Client], Awaitable[str]]] = {
     "workflow_id": _workflow,
     "trigger_id": _trigger,
     "approval_id": _approval,
+    "secret_id": _secret,
+    "event_id": _event,
 }
 """How an organisation gets an object of each kind that paths name."""
 
 
 async def _rows(database: Database, actor: Actor) -> dict[str, Any]:
-    """Everything that an organisation has, table by table."""
+    """Everything that an organisation has, table by table; what was tried stands in the audit trail besides."""
     found: dict[str, Any] = {}
     async with database.read(actor.organization_id) as session:
         tables = (
             await session.execute(
                 text(
                     "select table_name from information_schema.columns"
-                    " where column_name = 'organization_id' and table_schema = 'public' order by 1"
+                    " where column_name = 'organization_id' and table_schema = 'public'"
+                    " and table_name not like 'audit%' order by 1"
                 )
             )
         ).scalars()
@@ -208,7 +221,8 @@ def _example(schema: dict[str, Any], known: dict[str, Any]) -> Any:
         return schema["enum"][0]
     if schema.get("type") == "object":
         return {name: _example(schema["properties"][name], known) for name in schema.get("required", [])}
-    return {"array": [], "integer": 1, "number": 1, "boolean": True}.get(str(schema.get("type")), "x")
+    words = "x" * schema.get("minLength", 1)
+    return {"array": [], "integer": 1, "number": 1, "boolean": True}.get(str(schema.get("type")), words)
 
 
 def _whole(path: str) -> str:

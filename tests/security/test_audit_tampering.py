@@ -7,7 +7,6 @@ they do not have is the vault's key and the copies of the checkpoints.
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -21,14 +20,14 @@ from agent_factory.database.session import Database
 from agent_factory.kit.clock import now
 from agent_factory.kit.ids import uuid7
 from agent_factory.security import audit
-from agent_factory.security.audit import AuditSettings, Finding, Progress, Trail, chain, checkpoints
+from agent_factory.security.audit import Finding, Progress, Touched, Trail, chain, checkpoints
 from agent_factory.security.audit.checkpoints import Checkpoint
 from agent_factory.security.audit.verifying import Sources, verify
 from agent_factory.security.audit.witness import Witness
 from agent_factory.security.auth import Actor
-from agent_factory.security.encryption import EncryptionSettings, open_vault
 from agent_factory.storage.settings import StorageSettings
 from tests.conftest import _made
+from tests.security.sealing import trail_of
 
 TAMPERINGS = 1_000
 _SIGNED, _UNSIGNED, _A_CHECKPOINT = 40, 6, 12
@@ -104,7 +103,7 @@ async def evidence(postgres: Any, template: str, tmp_path_factory: pytest.TempPa
         database = Database(url)
         rows = await asyncpg.connect(url)
         try:
-            trail = _trail(database, folder)
+            trail = trail_of(database, folder, checkpoint_rows=_A_CHECKPOINT)
             await _fill(database, trail)
             witness = Witness(StorageSettings(), folder / "copies")
             keys = await trail.keys.trusted()
@@ -114,11 +113,6 @@ async def evidence(postgres: Any, template: str, tmp_path_factory: pytest.TempPa
         finally:
             await rows.close()
             await database.close()
-
-
-def _trail(database: Database, folder: Path) -> Trail:
-    vault = open_vault(EncryptionSettings(), database.pool, folder)
-    return Trail(database, vault, AuditSettings(checkpoint_rows=_A_CHECKPOINT), folder / "copies")
 
 
 async def _fill(database: Database, trail: Trail) -> None:
@@ -404,3 +398,43 @@ async def test_every_tampering_is_named(evidence: Evidence, way: str) -> None:
         assert touched <= named(findings), (way, seed, touched - named(findings), findings[:5])
         if WAYS[way]:
             assert named(findings) == touched, (way, seed, findings)
+
+
+@pytest.mark.parametrize(
+    "way", [way for way in WAYS if "checkpoint" not in way and way not in ("rewrite_a_seal", "sign")]
+)
+async def test_an_organisation_finds_what_was_done_to_its_own_rows(evidence: Evidence, way: str) -> None:
+    """And nobody else's: what is another's is none of its findings."""
+    own = evidence.chain[1].seal.organization_id
+    mine = {row.seal.event_id for row in evidence.chain if row.seal.organization_id == own}
+    theirs = {row.seal.event_id for row in evidence.chain} - mine
+    for seed in range(10):
+        attacker = Attacker(evidence, random.Random(f"{way}-{seed}"))  # noqa: S311 - to be repeated, no secret
+        async with _undone(evidence.rows):
+            tamper: Callable[[], Awaitable[Named]] = getattr(attacker, way)
+            touched = await tamper()
+            found = named(await evidence.findings(organization_id=own))
+        assert touched & mine <= found, (way, seed)
+        assert not found & theirs, (way, seed)
+
+
+async def test_without_copies_a_cut_is_found_as_far_as_the_checkpoints_reach(evidence: Evidence) -> None:
+    attacker = Attacker(evidence, random.Random(1))  # noqa: S311 - to be repeated, no secret
+    async with _undone(evidence.rows):
+        touched = await attacker.cut_the_end()
+        assert touched <= named(await evidence.findings(witnessed=False))
+    async with _undone(evidence.rows):
+        await attacker.cut_the_end_with_its_checkpoints()
+        assert await evidence.findings(witnessed=False) == []
+
+
+async def test_an_event_that_went_before_its_seal_came_is_named(evidence: Evidence) -> None:
+    waiting, gone = uuid7(), uuid7()
+    async with _undone(evidence.rows):
+        for event_id in (waiting, gone):
+            await evidence.rows.execute("INSERT INTO audit_pending (event_id) VALUES ($1)", event_id)
+        await evidence.rows.execute(
+            "INSERT INTO audit_events (id, action, outcome) VALUES ($1, 'auth.login_failed', 'failed')", waiting
+        )
+        findings = await evidence.findings()
+    assert [(f.touched, f.event_id) for f in findings] == [(Touched.DELETED, gone)]
