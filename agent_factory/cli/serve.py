@@ -1,6 +1,7 @@
 """Serves the application: granian's workers under this process, which itself never imports it."""
 
 import ctypes
+import resource
 import signal
 import socket
 import sys
@@ -14,6 +15,9 @@ _PR_SET_PDEATHSIG = 1
 _POLL_SECONDS = 0.05
 _GRACE_SECONDS = 30
 _HEADER_MILLISECONDS = 10_000
+_HEADER_BYTES = 65_536
+_BACKLOG = 4096
+_MOST_FILES = 65_536
 
 Load = Callable[[], Callable[..., Any]]
 """Makes the ASGI application; called in the process that serves it."""
@@ -63,7 +67,7 @@ def serve_granian(load: Load, host: str, port: int, *, workers: int, ready: Call
     `ready` is called, from a thread, once the first worker answers.
     """
     from granian.constants import Interfaces, Loops
-    from granian.http import HTTP1Settings
+    from granian.http import HTTP1Settings, HTTP2Settings
     from granian.log import LogLevels
     from granian.server import Server
 
@@ -75,7 +79,10 @@ def serve_granian(load: Load, host: str, port: int, *, workers: int, ready: Call
         interface=Interfaces.ASGI,
         loop=Loops.uvloop,
         log_level=LogLevels.error,
-        http1_settings=HTTP1Settings(header_read_timeout=_HEADER_MILLISECONDS),
+        backlog=_BACKLOG,
+        backpressure=_connections(),
+        http1_settings=HTTP1Settings(header_read_timeout=_HEADER_MILLISECONDS, max_buffer_size=_HEADER_BYTES),
+        http2_settings=HTTP2Settings(max_headers_size=_HEADER_BYTES),
         workers_kill_timeout=_GRACE_SECONDS,
     )
     stopped = threading.Event()
@@ -91,6 +98,19 @@ def serve_granian(load: Load, host: str, port: int, *, workers: int, ready: Call
         raise StartFailed("The server's worker ended by itself; what it wrote above says why.") from None
     finally:
         stopped.set()
+
+
+def _connections() -> int:
+    """Give how many connections a worker takes, after asking for as many files as it may have open.
+
+    What they send is bounded by the application; were connections, those that
+    say nothing would keep the others out.
+    """
+    now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    files = _MOST_FILES if most == resource.RLIM_INFINITY else min(most, _MOST_FILES)
+    if now < files:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (files, most))
+    return max(128, files // 2)
 
 
 def serve_uvicorn(load: Load, host: str, port: int, *, ready: Callable[[], None]) -> None:

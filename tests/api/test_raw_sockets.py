@@ -1,0 +1,173 @@
+"""What no client would send: bytes on a socket, to the server as `agent-factory up` starts it (S201)."""
+
+import asyncio
+import re
+from collections.abc import AsyncGenerator
+from contextlib import suppress
+from urllib.parse import urlsplit
+
+import httpx2
+import pytest
+
+from tests.cli.conftest import Up, clean_environment
+
+SLOW = 1000
+HOST = b"Host: localhost\r\n"
+PATIENCE = 20.0
+SERVERS_OWN = 65_536
+"""Bytes of headers beyond which granian hangs up by itself."""
+
+
+class Server:
+    """A running server, spoken to in bytes."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.port = urlsplit(url).port
+
+    async def open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await asyncio.open_connection("127.0.0.1", self.port)
+
+    async def say(self, *pieces: bytes) -> bytes:
+        """Send bytes and give all that is answered until the server closes the connection.
+
+        It is read while it is sent, for an answer can come before the end of what was sent.
+        """
+        reader, writer = await self.open()
+        answer = b""
+
+        async def send() -> None:
+            with suppress(ConnectionError):
+                for piece in pieces:
+                    writer.write(piece)
+                    await writer.drain()
+
+        async def read() -> None:
+            nonlocal answer
+            with suppress(ConnectionError):
+                while piece := await reader.read(65_536):
+                    answer += piece
+
+        async with asyncio.timeout(PATIENCE):
+            await asyncio.gather(send(), read())
+        writer.close()
+        return answer
+
+
+@pytest.fixture(scope="module")
+async def server(tmp_path_factory: pytest.TempPathFactory, database_url: str) -> AsyncGenerator[Server, None]:
+    folder = tmp_path_factory.mktemp("up")
+    environment = clean_environment(folder) | {"AF_SERVER__BODY_TIMEOUT": "0.5", "AF_QUEUE__WORKER": "false"}
+    (folder / "home").mkdir()
+    up = await asyncio.to_thread(Up, environment, "--database-url", database_url)
+    yield Server(up.url)
+    await asyncio.to_thread(up.stop)
+
+
+def statuses(answer: bytes) -> list[int]:
+    return [int(found) for found in re.findall(rb"HTTP/1\.[01] (\d{3})", answer)]
+
+
+CLOSED = b"Connection: close\r\n"
+
+
+@pytest.mark.parametrize("size", [5_000_000, 200_000, 40_000])
+async def test_an_authorization_header_of_any_size_is_refused_before_it_is_looked_at(server: Server, size: int) -> None:
+    """Abuse 11."""
+    answer = await server.say(
+        b"GET /api/v1/agents HTTP/1.1\r\n", HOST, CLOSED, b"Authorization: Bearer ", b"a" * size, b"\r\n\r\n"
+    )
+    # what is still on its way when the server hangs up makes the network throw the answer away
+    assert statuses(answer) in ([400], [431], *([[]] if size > SERVERS_OWN else []))
+
+
+async def test_a_thousand_headers_are_refused(server: Server) -> None:
+    lines = b"".join(b"X-%d: 1\r\n" % n for n in range(1000))
+    assert statuses(await server.say(b"GET / HTTP/1.1\r\n", HOST, CLOSED, lines, b"\r\n")) in ([400], [431])
+
+
+HIDDEN = b"0\r\n\r\nGET /docs HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "framing",
+    [
+        b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+        b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",
+        b"Content-Length: %d\r\nTransfer-Encoding: chunked\r\n" % len(HIDDEN),
+        b"Transfer-Encoding: chunked\r\nContent-Length: %d\r\n" % len(HIDDEN),
+        b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\nContent-Length: 6\r\n",
+    ],
+)
+async def test_a_request_that_hides_another_one_has_one_answer(server: Server, framing: bytes) -> None:
+    """A proxy that reads the length, and a server that reads the chunks, would see two different requests."""
+    answer = await server.say(b"POST /api/v1/agents HTTP/1.1\r\n", HOST, framing, b"\r\n", HIDDEN)
+    assert len(statuses(answer)) == 1
+    assert statuses(answer)[0] in (400, 401)
+    assert b"<!doctype" not in answer
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        b"Content-Length: 5\r\nContent-Length: 6\r\n",
+        b"Content-Length: +5\r\n",
+        b"Content-Length: 5, 6\r\n",
+        b"Transfer-Encoding: xchunked\r\n",
+        b"Transfer-Encoding : chunked\r\n",
+        b"Transfer-Encoding: chunked, identity\r\n",
+        b"X-Folded: a\r\n b\r\n",
+        b"X-Nul: a\0b\r\n",
+        b"Host: evil.example.com\r\n",
+        b"Authorization: Bearer a\r\nAuthorization: Bearer b\r\n",
+    ],
+)
+async def test_a_request_that_two_machines_could_read_differently_is_refused(server: Server, lines: bytes) -> None:
+    answer = await server.say(b"POST /api/v1/agents HTTP/1.1\r\n", HOST, CLOSED, lines, b"\r\n12345")
+    assert statuses(answer) == [400]
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"GET /health HTTP/1.1\r\nConnection: close\r\n\r\n",
+        b"GET /health HTTP/1.1\r\nConnection: close\r\nHost: evil.example.com\r\n\r\n",
+        b"GET http://localhost/health HTTP/1.1\r\nConnection: close\r\nHost: evil.example.com\r\n\r\n",
+        b"GET /health HTTP/1.0\r\n\r\n",
+    ],
+)
+async def test_whoever_does_not_name_this_server_is_not_answered(server: Server, request_: bytes) -> None:
+    """Abuse 75."""
+    assert statuses(await server.say(request_)) == [400]
+
+
+async def test_a_body_that_drips_is_cut_and_its_connection_closed(server: Server) -> None:
+    """Abuse 73."""
+    reader, writer = await server.open()
+    writer.write(b"POST /api/v1/agents HTTP/1.1\r\n" + HOST + b"Content-Type: application/json\r\n")
+    writer.write(b"Content-Length: 1000\r\n\r\n")
+    answer = b""
+    async with asyncio.timeout(PATIENCE):
+        while not answer:
+            writer.write(b" ")
+            try:
+                async with asyncio.timeout(0.05):
+                    answer = await reader.read(65_536)
+            except TimeoutError:
+                continue
+    assert statuses(answer) == [408]
+    writer.close()
+
+
+async def test_a_thousand_clients_that_never_finish_their_headers_keep_nobody_out(server: Server) -> None:
+    """Abuse 73, in its short form: more of them than the server could have let in at a time by its defaults."""
+    waiting = [await server.open() for _ in range(SLOW + 500)]
+    for _, writer in waiting:
+        writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow: ")
+    async with asyncio.timeout(PATIENCE), httpx2.AsyncClient(base_url=server.url) as http:
+        for _ in range(50):
+            for _, writer in waiting[::50]:
+                writer.write(b"a")
+            assert (await http.get("/health", headers={"connection": "close"})).status_code == 200
+    for _, writer in waiting:
+        writer.close()
