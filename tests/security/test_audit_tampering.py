@@ -10,13 +10,14 @@ from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
 
-import asyncpg
 import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from agent_factory.database import audit as store
+from agent_factory.database.driver import Connection, connector
 from agent_factory.database.session import Database
+from agent_factory.database.settings import DatabaseSettings
 from agent_factory.kit.clock import now
 from agent_factory.kit.ids import uuid7
 from agent_factory.security import audit
@@ -61,7 +62,7 @@ _SEAL_COLUMNS: dict[str, Callable[[], Any]] = {
 class Evidence(msgspec.Struct):
     """A chain, and what is known of it from before anybody touched it."""
 
-    rows: asyncpg.Connection
+    rows: Connection
     trail: Trail
     keys: Any
     copies: list[Checkpoint]
@@ -77,14 +78,13 @@ class Evidence(msgspec.Struct):
 
 
 @asynccontextmanager
-async def _undone(rows: asyncpg.Connection) -> AsyncGenerator[None]:
+async def _undone(rows: Connection) -> AsyncGenerator[None]:
     """Undo everything that is done inside."""
-    transaction = rows.transaction()
-    await transaction.start()
+    await rows.execute("BEGIN")
     try:
         yield
     finally:
-        await transaction.rollback()
+        await rows.execute("ROLLBACK")
 
 
 Named = set[UUID | int]
@@ -92,7 +92,7 @@ Named = set[UUID | int]
 
 
 def named(findings: Iterable[Finding]) -> Named:
-    return {f.checkpoint if f.event_id is None else f.event_id for f in findings} - {None}
+    return {name for f in findings if (name := f.checkpoint if f.event_id is None else f.event_id) is not None}
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +101,7 @@ async def evidence(postgres: Any, template: str, tmp_path_factory: pytest.TempPa
     folder = tmp_path_factory.mktemp("audit")
     async with _made(postgres.url, f"TEMPLATE {template}") as url:
         database = Database(url)
-        rows = await asyncpg.connect(url)
+        rows = await connector(url, None, DatabaseSettings())()
         try:
             trail = trail_of(database, folder, checkpoint_rows=_A_CHECKPOINT)
             await _fill(database, trail)
@@ -131,7 +131,7 @@ async def _fill(database: Database, trail: Trail) -> None:
     assert await sealer.seal() == _UNSIGNED
 
 
-async def _disarm(rows: asyncpg.Connection) -> None:
+async def _disarm(rows: Connection) -> None:
     """Take the attacker's obstacles away, as an owner of the tables can."""
     for table in ("audit_events", "audit_seals", "audit_checkpoints", "audit_keys"):
         await rows.execute(f"ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY")
@@ -345,13 +345,8 @@ class Attacker:
         await store.seal(self.rows, anew[first - 1 :])
 
     async def _events(self) -> list[store.Event]:
-        rows = await self.rows.fetch(
-            store._PENDING.replace(
-                "audit_pending p join audit_events e on e.id = p.event_id", "audit_events e"
-            ).replace("p.event_id", "e.id"),
-            10_000,
-        )
-        return [store._event(row) for row in rows]
+        await self.rows.execute("INSERT INTO audit_pending SELECT id FROM audit_events ON CONFLICT DO NOTHING")
+        return await store.pending(self.rows, 10_000)
 
 
 WAYS: dict[str, bool] = {
