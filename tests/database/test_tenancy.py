@@ -43,6 +43,7 @@ SEEN_BY_SYSTEM = {
     "meters",
     "reservations",
     "usage_days",
+    "organization_origins",
 }
 
 
