@@ -10,17 +10,19 @@ from agent_factory.database.session import ReadSession, Session
 _TAKE = text("""
     insert into failed_logins as f (key, failures, since) values (:key, 1, now())
     on conflict (key) do update set
-        failures = case when f.since <= now() - :window then 1 else f.failures + 1 end,
-        since = case when f.since <= now() - :window then now() else f.since end
-    where f.since <= now() - :window or f.failures < :most
+        failures = case when f.since <= now() - cast(:window as interval) then 1 else f.failures + 1 end,
+        since = case when f.since <= now() - cast(:window as interval) then now() else f.since end
+    where f.since <= now() - cast(:window as interval) or f.failures < :most
     returning 1
 """)
-_UNTIL = text("select extract(epoch from since + :window - now()) from failed_logins where key = :key")
+_UNTIL = text(
+    "select extract(epoch from since + cast(:window as interval) - now()) from failed_logins where key = :key"
+)
 _GIVE_BACK = text("update failed_logins set failures = failures - 1 where key = :key and failures > 0")
 _FORGET = text("delete from failed_logins where key = :key")
 _SWEEP = text("""
     delete from failed_logins where key in (
-        select key from failed_logins where since <= now() - :window order by since limit 10 for update skip locked)
+        select key from failed_logins where since <= now() - cast(:window as interval) order by since limit 10 for update skip locked)
 """)
 
 
