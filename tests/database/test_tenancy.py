@@ -44,7 +44,12 @@ SEEN_BY_SYSTEM = {
     "reservations",
     "usage_days",
     "organization_origins",
+    "data_keys",
+    "secrets",
+    "logins",
 }
+OF_THE_SYSTEM = {"data_keys", "logins"}
+"""Tables that requests have no right to at all, although their rows name an organisation."""
 
 
 async def keep_agent(database: Database, actor: Actor, name: str) -> AgentRow:
@@ -70,7 +75,7 @@ async def test_every_table_with_an_organisation_has_forced_row_level_security(da
     assert [row["name"] for row in rows] == TENANT_TABLES
     for row in rows:
         assert row["walled"], row["name"]
-        assert "af_app" in row["roles"], row["name"]
+        assert ("af_app" in row["roles"]) == (row["name"] not in OF_THE_SYSTEM), row["name"]
         assert ("af_system" in row["roles"]) == (row["name"] in SEEN_BY_SYSTEM), row["name"]
 
 
@@ -93,7 +98,17 @@ async def test_public_has_no_right_to_any_table(database: Database) -> None:
     )
 
 
-@pytest.mark.parametrize("table", TENANT_TABLES)
+@pytest.mark.parametrize("table", sorted(OF_THE_SYSTEM))
+async def test_a_request_has_no_right_to_what_is_the_systems_alone(
+    database: Database, actor: Actor, table: str
+) -> None:
+    for right in ("SELECT *", "DELETE"):
+        with pytest.raises(ProgrammingError, match="permission denied"):
+            async with database.write(actor.organization_id) as session:
+                await session.execute(text(f"{right} FROM {table}"))
+
+
+@pytest.mark.parametrize("table", sorted(set(TENANT_TABLES) - OF_THE_SYSTEM))
 async def test_without_an_organisation_a_request_sees_no_row(database: Database, actor: Actor, table: str) -> None:
     await keep_agent(database, actor, "support")
     async with database.read(actor.organization_id) as session:

@@ -24,7 +24,9 @@ from agent_factory.database.models.billing import (
     UsageDayRow,
     UsageMarkRow,
 )
+from agent_factory.database.models.data_keys import DataKeyRow
 from agent_factory.database.models.idempotency import IdempotencyKeyRow
+from agent_factory.database.models.integrations import SecretRow
 from agent_factory.database.models.limits import OrganizationOriginRow, RateCounterRow
 from agent_factory.database.models.mail import LetterRow
 from agent_factory.database.models.organizations import (
@@ -46,7 +48,6 @@ from agent_factory.database.models.runs import (
     RunWaitRow,
     SessionRow,
 )
-from agent_factory.database.models.secrets import DataKeyRow, SecretRow
 from agent_factory.database.models.triggers import EventRow, TriggerRow, TriggerTickRow
 from agent_factory.database.models.workflows import WorkflowRow, WorkflowVersionRow
 
