@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from decimal import Decimal
@@ -148,8 +148,7 @@ class Ledger:
             self._open.discard(take.id)
             raise
         except BaseException:
-            # It may be taken already, or be taken yet; nothing was done with it.
-            taking.add_done_callback(lambda _: self._begin_to_end(_End(take.id, {}, None, told=False)))
+            self._work_on(self._give_back(take.id, taking))
             raise
         return Reservation(take.id, spender.organization_id, wanted)
 
@@ -204,10 +203,10 @@ class Ledger:
     def settle_soon(self, held: Reservation, used: Amounts | None, *, told: Call | None = None) -> None:
         """Settle, or forfeit without `used`, for a caller who cannot wait because he is being cancelled."""
         if used is None:
-            self._begin_to_end(_End(held.id, None, None, told=True))
+            self._work_on(self._finish(_End(held.id, None, None, told=True)))
         else:
             counted = {metric.value: str(amount(value)) for metric, value in used.items()}
-            self._begin_to_end(_End(held.id, counted, told, told=told is not None))
+            self._work_on(self._finish(_End(held.id, counted, told, told=told is not None)))
 
     def heard(self, payload: str) -> None:
         """Look at an organisation's limits again, or at all of them for an empty payload: they were changed."""
@@ -317,10 +316,21 @@ class Ledger:
 
     # How a reservation comes to its end.
 
-    def _begin_to_end(self, end: _End) -> None:
-        task = asyncio.create_task(self._finish(end))
+    def _work_on(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
         self._working.add(task)
         task.add_done_callback(self._working.discard)
+
+    async def _give_back(self, reservation_id: UUID, taking: asyncio.Task[None]) -> None:
+        """Free what was asked for by somebody who has left: it may be taken already, or be taken yet."""
+        try:
+            await taking
+        except LimitReached:
+            self._open.discard(reservation_id)
+            return
+        except Problem:
+            pass  # nobody knows
+        await self._finish(_End(reservation_id, {}, None, told=False))
 
     async def _finish(self, end: _End) -> None:
         self._late[end.id] = end  # until it is committed, whoever waits for it may be cancelled
