@@ -40,7 +40,7 @@ from agent_factory.runtime.queue.queue import Queue
 from agent_factory.runtime.queue.worker import Worker
 from agent_factory.runtime.sandbox.sandbox import Sandbox
 from agent_factory.runtime.scheduler.scheduler import Scheduler
-from agent_factory.security.audit import Trail
+from agent_factory.security.audit import Lookout, Trail
 from agent_factory.security.egress import Egress
 from agent_factory.security.encryption import open_vault
 from agent_factory.security.encryption.rotation import keep_up_forever
@@ -49,7 +49,7 @@ from agent_factory.security.rate_limit import limiting
 from agent_factory.security.tokens import Tokens
 from agent_factory.services.agents.room import room as agents
 from agent_factory.services.auth.room import room as auth
-from agent_factory.services.auth.service import Keyring
+from agent_factory.services.auth.service import Credentials
 from agent_factory.services.billing.room import room as billing
 from agent_factory.services.gateway.room import room as gateway
 from agent_factory.services.governance.room import room as governance
@@ -139,10 +139,11 @@ async def _life(
     app: FastAPI, settings: Settings, rooms: Iterable[Room], redactor: Redactor
 ) -> AsyncGenerator[None, None]:
     async with open_platform(settings, redactor, app.state.metrics) as platform, AsyncExitStack() as stack:
-        keyring = Keyring(platform.database)
-        stack.push_async_callback(keyring.close)
+        credentials = Credentials(platform.database, platform.tokens)
+        stack.push_async_callback(credentials.close)
         app.state.platform = platform
-        app.state.authenticate = keyring.verify
+        app.state.credentials = credentials
+        app.state.authenticate = credentials.verify
         app.state.origins = Origins(platform.database.pool)
         app.state.limiter = await stack.enter_async_context(
             limiting(settings.limits, settings.redis, platform.database.pool, workers=settings.server.workers)
@@ -174,6 +175,8 @@ async def open_platform(
             sealer = trail.sealer(metrics)
             stack.push_async_callback(sealer.finish)
             stack.push_async_callback(_stop, asyncio.create_task(sealer.run_forever(), name="sealer"))
+        lookout = Lookout(database.pool, settings.audit)
+        stack.push_async_callback(lookout.close)
         egress = Egress(settings.egress)
         stack.push_async_callback(egress.close)
         resources = Resources(
@@ -186,6 +189,7 @@ async def open_platform(
                 store=StoredSecrets(database, vault),
                 redactor=redactor,
                 home=FirstOrganization(database.pool),
+                lookout=lookout,
             ),
             redactor=redactor,
         )

@@ -7,5 +7,5 @@ class BadToken(Problem):
     """A token that is malformed, forged, expired or ended; which of them is not told."""
 
     kind = Kind.UNAUTHENTICATED
-    code = "invalid_token"
-    title = "The token is not valid"
+    code = "invalid_access_token"
+    title = "The access token is not valid"

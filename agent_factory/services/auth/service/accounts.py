@@ -74,7 +74,7 @@ async def tell_registered(session: Session, mail: Post, account: AccountRow) -> 
 
 async def send_verification_again(platform: Platform, email: str, *, address: str) -> None:
     """Mail another verification, if the address waits for one; nobody is told whether it does."""
-    await _count_mail(platform, email, address)
+    await count_mail(platform, email, address)
     async with platform.database.system() as session:
         account = await account_by_email(session, email)
         waits = account is not None and account.verified_at is None
@@ -101,7 +101,7 @@ async def verify_email(platform: Platform, *, email: str, token: str, password: 
 
 async def request_reset(platform: Platform, email: str, *, address: str) -> None:
     """Mail a token for a new password, if there is such an account; nobody is told whether there is."""
-    await _count_mail(platform, email, address)
+    await count_mail(platform, email, address)
     async with platform.database.system() as session:
         account = await account_by_email(session, email)
         usable = account is not None and account.disabled_at is None
@@ -168,7 +168,8 @@ async def codes_left(platform: Platform, account: AccountRow) -> int:
         return await queries.count_codes(session, account.id)
 
 
-async def _count_mail(platform: Platform, email: str, address: str) -> None:
+async def count_mail(platform: Platform, email: str, address: str) -> None:
+    """Count a request that sends mail to an e-mail address, from a network address; raises `TooManyAttempts`."""
     settings = platform.passwords.settings
     await throttle.take(platform.database, settings, throttle.for_mail(settings, same_for_all(email), address))
 

@@ -15,9 +15,7 @@ async def add_user(
     session: Session, organization_id: UUID, *, email: str, name: str, role: str, account_id: UUID | None = None
 ) -> UserRow:
     """Make a user of an organisation: the membership of an account."""
-    row = UserRow(
-        id=uuid7(), organization_id=organization_id, account_id=account_id, email=email, name=name, role=role
-    )
+    row = UserRow(id=uuid7(), organization_id=organization_id, account_id=account_id, email=email, name=name, role=role)
     await queries.add(session, row)
     return row
 

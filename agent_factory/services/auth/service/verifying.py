@@ -1,93 +1,143 @@
 """Verifying who calls, and believing it for a few seconds."""
 
 import asyncio
+import hashlib
 import time
-from datetime import datetime, timedelta
+from datetime import timedelta
 from uuid import UUID
 
 import msgspec
 import structlog
 
-from agent_factory.database.models import ApiKeyRow
 from agent_factory.database.session import Database
-from agent_factory.kit.clock import now
 from agent_factory.kit.errors import Problem
 from agent_factory.security.auth import Actor
+from agent_factory.security.tokens import BadToken, Tokens
+from agent_factory.security.tokens.tokens import KNOWN_SHARE
 from agent_factory.services.auth.errors import BadKey
-from agent_factory.services.auth.queries import keys, rights
-from agent_factory.services.auth.rules.keys import key_hash, key_prefix, same
+from agent_factory.services.auth.queries import keys, logins, rights
+from agent_factory.services.auth.rules.keys import PREFIX, key_prefix, same
 
-VERIFIED_SECONDS = 5.0
-"""How long a verified key is believed without another look; a revoked one is refused within this time."""
 TOUCH_EVERY = timedelta(minutes=1)
 _MOST_VERIFIED = 10_000
 
 _log = structlog.stdlib.get_logger("agent_factory.auth")
 
 
-class _Verified(msgspec.Struct):
+class _Verified(msgspec.Struct, frozen=True):
+    """A caller, and until when of the monotonic clock nobody looks again."""
+
     actor: Actor
     until: float
 
 
-class Keyring:
-    """Verifies API keys, and remembers for 5 seconds which are good."""
+class Credentials:
+    """Verifies API keys and access tokens, and remembers for a few seconds which are good.
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    Whatever was verified is looked up again after the belief period of the
+    settings: key, session, person, account and rights, so that whatever ends
+    one of them reaches every process within that time.
+    """
+
+    def __init__(self, database: Database, tokens: Tokens) -> None:
+        """Begin without knowing anybody."""
+        self.database = database
+        self.tokens = tokens
         self._verified: dict[bytes, _Verified] = {}
-        self._looking: dict[bytes, asyncio.Task[Actor]] = {}
+        self._looking: dict[bytes, asyncio.Task[_Verified]] = {}
         self._touched: dict[UUID, float] = {}
         self._touching: set[asyncio.Task[None]] = set()
 
     async def verify(self, secret: str) -> Actor:
-        """Give the caller that a key stands for; raises `BadKey`, or `Unavailable` while PostgreSQL is away."""
-        prefix = key_prefix(secret)
-        if prefix is None:
-            raise BadKey("This is no API key of ours; they look like af_….")
-        digest = key_hash(secret)
+        """Give the caller that a key or token stands for.
+
+        Raises `BadKey`, `BadToken`, or `Unavailable` while PostgreSQL is away.
+        """
+        digest = hashlib.sha256(secret.encode()).digest()
         known = self._verified.get(digest)
         if known is not None and known.until > time.monotonic():
             return known.actor
         looking = self._looking.get(digest)
         if looking is None:
-            looking = self._looking[digest] = asyncio.create_task(self._look(prefix, digest))
+            look = self._look_at_key if secret.startswith(PREFIX) else self._look_at_token
+            looking = self._looking[digest] = asyncio.create_task(look(secret, digest))
             looking.add_done_callback(lambda done: self._looked(digest, done))
-        return await asyncio.shield(looking)
+        return (await asyncio.shield(looking)).actor
+
+    def forget(
+        self, *, key_id: UUID | None = None, session_id: UUID | None = None, user_id: UUID | None = None
+    ) -> None:
+        """Believe nothing any more of what this process has verified of a key, a session or a user."""
+        gone = [
+            digest
+            for digest, known in self._verified.items()
+            if (key_id is not None and known.actor.key_id == key_id)
+            or (session_id is not None and known.actor.session_id == session_id)
+            or (user_id is not None and known.actor.user_id == user_id)
+        ]
+        for digest in gone:
+            del self._verified[digest]
 
     async def close(self) -> None:
         """Wait for what is being noted."""
         await asyncio.gather(*self._touching, *self._looking.values(), return_exceptions=True)
 
-    def _looked(self, digest: bytes, done: asyncio.Task[Actor]) -> None:
+    def _looked(self, digest: bytes, done: asyncio.Task[_Verified]) -> None:
         del self._looking[digest]
-        if not done.cancelled():
-            done.exception()  # whoever asked may have left by now, and nobody else will look at it
+        self._verified.pop(digest, None)
+        if done.cancelled() or done.exception() is not None:
+            return  # whoever asked may have left by now, and nobody else will look at it
+        while len(self._verified) >= _MOST_VERIFIED:
+            del self._verified[next(iter(self._verified))]
+        self._verified[digest] = done.result()
 
-    async def _look(self, prefix: str, digest: bytes) -> Actor:
+    async def _look_at_key(self, secret: str, digest: bytes) -> _Verified:
         asked = time.monotonic()
-        async with self._database.system() as session:
-            found = await keys.key_by_prefix(session, prefix)
-            if found is None or not same(found[0].hash, digest) or not _valid(found[0], now()):
-                self._verified.pop(digest, None)
+        prefix = key_prefix(secret)
+        if prefix is None:
+            raise BadKey("This is no API key of ours; they look like af_….")
+        async with self.database.system() as session:
+            found = await keys.key_in_use(session, prefix)
+            if found is None or not same(found[0].hash, digest):
                 raise BadKey("The key is unknown, revoked or expired; use another.")
             key, user = found
             standing = await rights.standing_of(session, user)
+        scopes = frozenset(key.scopes)
         actor = Actor(
             organization_id=key.organization_id,
             user_id=user.id,
             role=user.role,
             key_id=key.id,
-            rights=standing.rights,
-            scopes=frozenset(key.scopes),
+            # a service has the rights that its key was given, whatever becomes of the giver
+            rights=scopes if user.kind == "service" else standing.rights,
+            scopes=scopes,
             grants=standing.grants,
             organization_status=standing.organization,
         )
-        if len(self._verified) >= _MOST_VERIFIED:
-            self._verified.clear()
-        self._verified[digest] = _Verified(actor, asked + VERIFIED_SECONDS)
         self._note(key.id)
-        return actor
+        return _Verified(actor, asked + self.tokens.settings.believed_seconds)
+
+    async def _look_at_token(self, secret: str, _digest: bytes) -> _Verified:
+        asked = time.monotonic()
+        claims = await self.tokens.verify(secret)
+        subject = claims.subject()
+        async with self.database.system() as session:
+            user = await logins.person_of(session, subject)
+            if user is None:
+                raise BadToken("The session of this token has ended; log in again.")
+            standing = await rights.standing_of(session, user)
+        actor = Actor(
+            organization_id=user.organization_id,
+            user_id=user.id,
+            role=user.role,
+            session_id=subject.session_id,
+            rights=standing.rights,
+            grants=standing.grants,
+            organization_status=standing.organization,
+        )
+        # what is known of the signing keys may be this old already
+        believed = self.tokens.settings.believed_seconds * (1 - KNOWN_SHARE)
+        return _Verified(actor, asked + min(believed, claims.exp - time.time()))
 
     def _note(self, key_id: UUID) -> None:
         moment = time.monotonic()
@@ -102,11 +152,7 @@ class Keyring:
 
     async def _touch(self, key_id: UUID) -> None:
         try:
-            async with self._database.system() as session:
+            async with self.database.system() as session:
                 await keys.touch_key(session, key_id, TOUCH_EVERY)
         except Problem as problem:
             _log.warning("a key's last use could not be noted", code=problem.code)
-
-
-def _valid(key: ApiKeyRow, moment: datetime) -> bool:
-    return key.revoked_at is None and (key.expires_at is None or key.expires_at > moment)
