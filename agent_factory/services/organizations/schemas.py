@@ -3,11 +3,12 @@
 from typing import Annotated, Self
 from uuid import UUID
 
-from pydantic import Field, model_validator
+from pydantic import Field, SecretStr, model_validator
 
 from agent_factory.api.paging import PageOf
 from agent_factory.api.schemas import Id, Input, Moment, Output
 from agent_factory.kit import mailbox
+from agent_factory.security.passwords import LONGEST
 
 OrganizationId = Annotated[UUID, Id("org")]
 UserId = Annotated[UUID, Id("usr")]
@@ -24,6 +25,7 @@ Rights = Annotated[
     list[Annotated[str, Field(max_length=100)]],
     Field(max_length=100, description="Such as `agent:run`, `agent:*` or `*`."),
 ]
+Password = Annotated[SecretStr, Field(max_length=LONGEST)]
 Address = Annotated[str, Field(max_length=mailbox.LONGEST, pattern=mailbox.PATTERN, examples=["ada@example.com"])]
 
 
@@ -112,8 +114,8 @@ class InvitationPage(PageOf[InvitationOut]):
 class InvitationAccept(Input):
     """The token of an invitation; who has no account yet also says its password."""
 
-    token: Annotated[str, Field(min_length=1, max_length=200)]
-    password: Annotated[str, Field(max_length=1024)] | None = None
+    token: Annotated[SecretStr, Field(min_length=1, max_length=200)]
+    password: Password | None = None
     name: Annotated[str, Field(max_length=255)] = ""
 
 
@@ -130,7 +132,7 @@ class Register(Input):
     """An account and an organisation to be made."""
 
     email: Address
-    password: Annotated[str, Field(max_length=1024)]
+    password: Password
     name: Annotated[str, Field(max_length=255)] = ""
     organization: Name = "Home"
 

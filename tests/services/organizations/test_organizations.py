@@ -5,9 +5,9 @@ import asyncio
 import pytest
 
 from agent_factory.database.session import Database
-from agent_factory.services.auth.service import Keyring
+from agent_factory.kit.ids import encode
 from agent_factory.services.organizations.service import bootstrap
-from tests.serving import Client
+from tests.serving import Client, client_of, opened, settings_for
 
 
 async def test_the_first_start_makes_an_organisation_with_an_owner_and_a_key(fresh_database_url: str) -> None:
@@ -15,11 +15,12 @@ async def test_the_first_start_makes_an_organisation_with_an_owner_and_a_key(fre
     try:
         made = await bootstrap(database, name="Acme", email="ada@example.com")
         assert made is not None
-        ring = Keyring(database)
-        actor = await ring.verify(made.secret)
-        await ring.close()
-        assert actor.organization_id == made.organization_id
-        assert actor.role == "organization_owner"
+        async with opened(settings_for(fresh_database_url)) as app, client_of(app, made.secret) as owner:
+            me = (await owner.get("/api/v1/auth/me")).json()
+            assert me["organization_id"] == encode("org", made.organization_id)
+            assert me["user"]["role"] == "organization_owner"
+            # the owner is a person with an account, who can found more than one
+            assert (await owner.post("/api/v1/organizations", json={"name": "Second"})).status_code == 201
         assert await bootstrap(database) is None
     finally:
         await database.close()

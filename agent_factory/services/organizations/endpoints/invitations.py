@@ -1,6 +1,6 @@
 """HTTP for invitations, and for those who come in: by one, or by registering."""
 
-from fastapi import Response
+from fastapi import Request, Response
 
 from agent_factory.api.access import needs, open_to_all
 from agent_factory.api.dependencies import ActorDep, PlatformDep, Reader, Writer
@@ -88,19 +88,25 @@ async def resend(
 @open_to_all("who is invited may have no account yet; the token is the credential")
 async def accept_invitation(platform: PlatformDep, body: InvitationAccept) -> InvitationAccepted:
     """Become a member by the token of an invitation; who has no account yet chooses its password."""
-    joined = await service.accept(platform, body.token, name=body.name, password=body.password)
+    password = None if body.password is None else body.password.get_secret_value()
+    joined = await service.accept(platform, body.token.get_secret_value(), name=body.name, password=password)
     return InvitationAccepted.model_validate(joined)
 
 
 @arrivals.post("/register", status_code=202)
 @open_to_all("who registers has no account yet")
-async def register(platform: PlatformDep, body: Register) -> Registered:
+async def register(request: Request, platform: PlatformDep, body: Register) -> Registered:
     """Make an account and an organisation of one's own, where this installation is open to all.
 
     The answer is the same whether or not the address is known; its owner learns more by mail.
     """
     await service.register(
-        platform, email=body.email, password=body.password, name=body.name, organization=body.organization
+        platform,
+        email=body.email,
+        password=body.password.get_secret_value(),
+        name=body.name,
+        organization=body.organization,
+        address=request.scope["state"]["address"],
     )
     return Registered(detail="We have sent a mail to this address that says how to go on.")
 

@@ -78,7 +78,7 @@ async def restore(session: Writer, actor: ActorDep, _own: Own, _body: Act | None
 @organizations.post("/{organization_id}:suspend")
 @needs("org:suspend")
 async def suspend(session: Writer, actor: ActorDep, _own: Own, _body: Act | None = None) -> OrganizationOut:
-    """Stop at once everything that is done for the organisation, until it is resumed."""
+    """Let nothing more begin in the organisation until it is resumed; runs at work go on to their end."""
     return _shown(await service.suspend(session, actor))
 
 

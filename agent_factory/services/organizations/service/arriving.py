@@ -59,15 +59,18 @@ async def accept(platform: Platform, token: str, *, name: str, password: str | N
         return await _join(session, digest, newcomer)
 
 
-async def register(platform: Platform, *, email: str, password: str, name: str, organization: str) -> None:
+async def register(
+    platform: Platform, *, email: str, password: str, name: str, organization: str, address: str
+) -> None:
     """Make an account and an organisation, and mail how to go on; a known address gets another mail instead.
 
     Both take the same work and look the same to whoever asks (abuse 18).
-    Raises `RegistrationClosed` unless this installation is open, or `Invalid`
-    for a weak password.
+    Raises `RegistrationClosed` unless this installation is open, `Invalid` for a
+    weak password, or `TooManyAttempts`; `address` is the network's.
     """
     if platform.registration != "open":
         raise errors.RegistrationClosed("Ask an owner of an organisation here for an invitation.")
+    await auth.count_mail(platform, email, address)
     hashed = await auth.new_password(platform.passwords, password, names=(email, name))
     async with platform.database.system() as session:
         account = await auth.account_by_email(session, email)

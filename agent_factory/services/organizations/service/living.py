@@ -61,48 +61,52 @@ async def check_active(session: ReadSession, organization_id: UUID) -> None:
         raise at_rest(row.status)
 
 
-async def rename(session: Session, actor: Actor, name: str) -> OrganizationRow:
+async def rename(session: Session, actor: Actor, name: str) -> Mine:
     """Give the caller's organisation another name."""
-    row = await _held(session, actor, "org:edit")
-    row.name = name
-    return row
+    held = await _held(session, actor, "org:edit")
+    held.organization.name = name
+    return held
 
 
-async def suspend(session: Session, actor: Actor) -> OrganizationRow:
-    """Let nothing be done for the organisation until it is resumed; doing it twice changes nothing."""
-    row = await _held(session, actor, "org:suspend")
+async def suspend(session: Session, actor: Actor) -> Mine:
+    """Let nothing more begin in the organisation until it is resumed; doing it twice changes nothing."""
+    held = await _held(session, actor, "org:suspend")
+    row = held.organization
     if row.suspended_at is None:
         row.suspended_at, row.suspended_by = now(), actor.user_id
-    return row
+    return held
 
 
-async def resume(session: Session, actor: Actor) -> OrganizationRow:
+async def resume(session: Session, actor: Actor) -> Mine:
     """End a suspension; raises `NotSuspended` for the operator's own, which only he ends."""
-    row = await _held(session, actor, "org:suspend")
+    held = await _held(session, actor, "org:suspend")
+    row = held.organization
     if row.deleted_at is not None:
         raise errors.NotSuspended("The organisation is deleted; restore it first.")
     if row.suspended_at is not None and row.suspended_by is None:
         raise errors.NotSuspended("The operator of this installation has suspended it; ask there.")
     row.suspended_at = row.suspended_by = None
-    return row
+    return held
 
 
-async def delete(session: Session, actor: Actor) -> OrganizationRow:
+async def delete(session: Session, actor: Actor) -> Mine:
     """Delete the organisation, which can be taken back for `GRACE`; doing it twice changes nothing."""
-    row = await _held(session, actor, "org:delete")
+    held = await _held(session, actor, "org:delete")
+    row = held.organization
     if row.deleted_at is None:
         row.deleted_at = now()
-    return row
+    return held
 
 
-async def restore(session: Session, actor: Actor) -> OrganizationRow:
+async def restore(session: Session, actor: Actor) -> Mine:
     """Take a deletion back; raises `NotSuspended` when it is too late. A suspension of before goes on."""
-    row = await _held(session, actor, "org:delete")
+    held = await _held(session, actor, "org:delete")
+    row = held.organization
     until = restorable_until(row)
     if until is not None and until <= now():
         raise errors.NotSuspended("It was deleted too long ago.")
     row.deleted_at = None
-    return row
+    return held
 
 
 def restorable_until(row: OrganizationRow) -> datetime | None:
@@ -110,8 +114,8 @@ def restorable_until(row: OrganizationRow) -> datetime | None:
     return None if row.deleted_at is None else row.deleted_at + GRACE
 
 
-async def _held(session: Session, actor: Actor, permission: str) -> OrganizationRow:
-    await acting(session, actor, permission)
+async def _held(session: Session, actor: Actor, permission: str) -> Mine:
+    caller = await acting(session, actor, permission)
     row = await queries.organization(session, actor.organization_id)
     assert row is not None, "it is held"
-    return row
+    return Mine(row, await auth.get_user(session, caller, caller.user_id))
