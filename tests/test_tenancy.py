@@ -162,6 +162,14 @@ async def _secret(client: Client) -> str:
     return (await client.post("/api/v1/secrets", json=body)).json()["id"]
 
 
+async def _budget(client: Client) -> str:
+    key_id = await _key(client)
+    asked = {"key_id": key_id, "metric": "usd", "period": "month", "amount": "50"}
+    answer = await client.post("/api/v1/budgets", json=asked)
+    assert answer.status_code == 201, answer.text
+    return answer.json()["id"]
+
+
 MAKERS: dict[str, Callable[[Client], Awaitable[str]]] = {
     "agent_id": _agent,
     "key_id": _key,
@@ -174,6 +182,7 @@ MAKERS: dict[str, Callable[[Client], Awaitable[str]]] = {
     "workflow_id": _workflow,
     "trigger_id": _trigger,
     "approval_id": _approval,
+    "budget_id": _budget,
     "secret_id": _secret,
     "event_id": _event,
 }
