@@ -126,7 +126,7 @@ def _meant(right: str) -> frozenset[str]:
 
 def expand(rights: Iterable[str]) -> frozenset[str]:
     """Give every permission that some rights hold."""
-    return frozenset().union(*(_meant(right) for right in rights))
+    return frozenset[str]().union(*(_meant(right) for right in rights))
 
 
 def roles_within(rights: Iterable[str]) -> frozenset[str]:
