@@ -47,22 +47,25 @@ class Guarded(APIRoute):
         if need.permission is not None:
             self.openapi_extra = {**(self.openapi_extra or {}), "x-permission": " or ".join(need.permissions)}
 
-        async def guarded(request: Request) -> Response:
-            with audit.during(request.scope):
-                await admit(request, need)
-                return await handler(request)
+        changes = bool((self.methods or set()) & CHANGES)
 
-        async def audited(request: Request) -> Response:
-            try:
-                response = await guarded(request)
-                if need.audited:
-                    await note_change(request, self.unique_id, response)
-            except (Problem, RequestValidationError) as error:
-                await note_refusal(request, self.unique_id, error)
-                raise
+        async def served(request: Request) -> Response:
+            await admit(request, need)
+            response = await handler(request)
+            if changes and need.audited:
+                await note_change(request, self.unique_id, response)
             return response
 
-        return audited if (self.methods or set()) & CHANGES else guarded
+        async def guarded(request: Request) -> Response:
+            with audit.during(request.scope):
+                try:
+                    return await served(request)
+                except (Problem, RequestValidationError) as error:
+                    if changes:
+                        await note_refusal(request, self.unique_id, error)
+                    raise
+
+        return guarded
 
     def handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Give what serves a request that was let in."""

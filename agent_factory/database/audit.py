@@ -45,11 +45,29 @@ _APPEND = f"""
 insert into audit_events ({", ".join(_FIELDS)})
 values ({", ".join(f"${n}" for n in range(1, len(_FIELDS)))}, ${len(_FIELDS)}::jsonb)
 """  # noqa: S608 - the names are the struct's own
+_NUMBERS = {name: f"${n}" for n, name in enumerate(_FIELDS, 1)}
+_COLUMN_TYPES = dict.fromkeys(("id", "organization_id", "user_id", "key_id", "session_id"), "uuid") | {
+    "details": "jsonb"
+}
+_APPEND_ONCE = f"""
+insert into audit_events ({", ".join(_FIELDS)})
+select {", ".join(f"{_NUMBERS[name]}::{_COLUMN_TYPES.get(name, 'text')}" for name in _FIELDS)}
+where not exists (
+    select from audit_events where organization_id = {_NUMBERS["organization_id"]}::uuid
+        and resource = {_NUMBERS["resource"]}::text and action = {_NUMBERS["action"]}::text
+)
+"""  # noqa: S608
 
 
 async def append(session: Session, record: Record) -> None:
     """Write an event into a transaction."""
     await session.execute(insert(AuditEventRow).values(msgspec.structs.asdict(record)))
+
+
+async def append_once(writes: Writes, record: Record) -> None:
+    """Write an event, unless the organisation has one of the same action about the same resource."""
+    *plain, details = (getattr(record, name) for name in _FIELDS)
+    await writes.execute(_APPEND_ONCE, *plain, msgspec.json.encode(details).decode())
 
 
 async def append_alone(writes: Writes, record: Record) -> None:

@@ -8,6 +8,7 @@ from uuid import UUID
 from agent_factory.kit.redaction import Redactor
 from agent_factory.runtime.secrets import NoStore, Secrets, SecretStore
 from agent_factory.runtime.settings import Opened, ToolsSettings
+from agent_factory.security.audit import Lookout
 from agent_factory.security.egress import Egress
 
 O = TypeVar("O", bound=Opened)  # noqa: E741 - what is opened
@@ -31,10 +32,12 @@ def doors(
     store: SecretStore | None = None,
     redactor: Redactor | None = None,
     home: Home = _nobody,
+    lookout: Lookout | None = None,
 ) -> dict[str, Any]:
     """Open what the settings allow; `workspace` is the folder of files, or of one such folder an organisation.
 
-    Without a `store` there are only the operator's secrets, as in a script.
+    Without a `store` there are only the operator's secrets, as in a script; a
+    `lookout` is told where organisations reach for.
     """
 
     async def narrow(organization_id: str) -> dict[str, Any]:
@@ -44,7 +47,9 @@ def doors(
             return {name: thing for name, thing in things.items() if thing.open_to(organization_id, first)}
 
         secrets = Secrets(organization_id, opened(settings.secrets), store or NoStore(), redactor or Redactor())
+        watched = egress.watched(lookout.of(UUID(organization_id))) if lookout and organization_id else egress
         return {
+            "egress": watched,
             "secrets": secrets.reveal,
             "databases": {name: each.url.get_secret_value() for name, each in opened(settings.databases).items()},
             "mcp_servers": {name: each.entry() for name, each in opened(settings.mcp_servers).items()},

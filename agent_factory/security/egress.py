@@ -3,7 +3,7 @@
 import asyncio
 import re
 import socket
-from collections.abc import AsyncGenerator, Awaitable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -247,6 +247,10 @@ class _Connections:
                 await session.close()
 
 
+Watch = Callable[[str, bool], None]
+"""Is told a host, and whether it was blocked."""
+
+
 class Egress:
     """The guarded client; cheap to make, and safe to make before a loop runs.
 
@@ -260,17 +264,30 @@ class Egress:
         self._settings = settings or EgressSettings()
         self._connections = _Connections(self._settings, resolver)
         self._trusted = frozenset(a.lower() for a in self._settings.allow)
+        self._watch: Watch | None = None
 
     def trusting(self, *hosts: str) -> "Egress":
         """Give a client over the same connections that also reaches these `host:port` pairs.
 
         Only for addresses that the operator configured, never for a tenant's.
         """
+        return self._other(self._trusted | {h.lower() for h in hosts}, self._watch)
+
+    def watched(self, watch: Watch) -> "Egress":
+        """Give a client over the same connections that tells of each host whether it was reached for or blocked."""
+        return self._other(self._trusted, watch)
+
+    def _other(self, trusted: frozenset[str], watch: Watch | None) -> "Egress":
         other = Egress.__new__(Egress)
         other._settings = self._settings  # noqa: SLF001 - its own class
         other._connections = self._connections  # noqa: SLF001 - its own class
-        other._trusted = self._trusted | {h.lower() for h in hosts}  # noqa: SLF001 - its own class
+        other._trusted = trusted  # noqa: SLF001 - its own class
+        other._watch = watch  # noqa: SLF001 - its own class
         return other
+
+    def _tell(self, host: str | None, *, blocked: bool) -> None:
+        if self._watch is not None and host:
+            self._watch(host, blocked)
 
     async def request(
         self,
@@ -349,8 +366,14 @@ class Egress:
         target, max_bytes = sending.target, sending.max_bytes
         try:
             response = await self._send(sending)
+        except EgressBlocked:
+            self._tell(target.host, blocked=True)
+            raise
         except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
-            raise _failure(error, target) from error
+            failure = _failure(error, target)
+            self._tell(target.host, blocked=isinstance(failure, EgressBlocked))
+            raise failure from error
+        self._tell(target.host, blocked=False)
         answer = StreamAnswer(response, max_bytes)
         try:
             if response.headers.get("Content-Encoding", "identity").lower() not in ("", "identity"):
@@ -397,7 +420,11 @@ class Egress:
         if target.raw_user is not None or target.raw_password is not None:
             raise EgressBlocked("A URL with a user or password in it is not requested; send a header instead.")
         if not self._trusts(target):
-            _check_spelling(host)
+            try:
+                _check_spelling(host)
+            except EgressBlocked:
+                self._tell(host, blocked=True)
+                raise
         return target.extend_query(params) if params else target
 
     async def close(self) -> None:

@@ -1,13 +1,22 @@
 """The audit trail: nothing is lost, and whatever is touched is named (S196-S198, abuse 76)."""
 
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
 import pytest
 from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError
 
 from agent_factory.database.models import AuditEventRow
 from agent_factory.database.session import Database
+from agent_factory.kit.ids import uuid7
 from agent_factory.security import audit
+from agent_factory.security.audit import AuditSettings, Event, Lookout
+from agent_factory.security.audit.allowance import Allowance
 from agent_factory.security.auth import Actor
+from agent_factory.security.egress import Egress, EgressBlocked
+from tests.security.sealing import trail_of
 from tests.serving import Client
 
 
@@ -90,4 +99,66 @@ async def test_a_change_and_a_refusal_each_leave_one_event(database: Database, c
     created, denied = await events_of(database, client.actor)
     assert (created.action, created.outcome, created.request_id) == ("agents_create", "succeeded", "r-1")
     assert (created.resource, created.key_id is not None) == (made.json()["id"], True)
-    assert (denied.action, denied.outcome) == ("agents_patch", "refused")
+    assert (denied.action, denied.outcome) == ("agents_update", "refused")
+
+
+async def test_where_an_organisations_agents_reach_for_is_recorded_once_a_host(
+    database: Database, actor: Actor, serve: Callable[[None], Awaitable[Any]]
+) -> None:
+    """S203: what was blocked each time, and a host that is new."""
+    server = await serve(None)
+    settings = AuditSettings(refusals=3)
+    lookout, other = Lookout(database.pool, settings), Lookout(database.pool, settings)
+    egress = Egress()
+    try:
+        for each in (lookout, other):
+            open_to = egress.trusting(server.authority).watched(each.of(actor.organization_id))
+            for _ in range(2):
+                await open_to.request("GET", server.url)
+            await each.close()
+        closed = egress.watched(lookout.of(actor.organization_id))
+        for _ in range(5):
+            with pytest.raises(EgressBlocked):
+                await closed.request("GET", "http://169.254.169.254/latest/meta-data")
+        await lookout.close()
+    finally:
+        await egress.close()
+    found = [(e.action, e.resource, e.outcome) for e in await events_of(database, actor)]
+    assert found == [
+        ("egress.new_host", "127.0.0.1", "observed"),
+        *[("egress.blocked", "169.254.169.254", "refused")] * 3,
+    ]
+
+
+async def test_what_is_refused_over_and_over_is_recorded_up_to_a_bound(
+    database: Database, actor: Actor, tmp_path: Path
+) -> None:
+    trail = trail_of(database, tmp_path, refusals=3)
+    for _ in range(5):
+        await trail.refused(Event(action="agents_update", actor=actor))
+    assert [(e.action, e.outcome) for e in await events_of(database, actor)] == [("agents_update", "refused")] * 3
+
+
+def test_what_was_left_out_is_counted_for_the_next_that_is_not() -> None:
+    moment = 0.0
+    allowance = Allowance(2, clock=lambda: moment)
+    caller, organization = uuid7(), uuid7()
+    assert [allowance.take(caller, organization) for _ in range(5)] == [0, 0, None, None, None]
+    moment = 61.0
+    assert allowance.take(caller, organization) == 3
+    others = [allowance.take(uuid7(), organization) for _ in range(30)]
+    assert others.count(0) == 19
+    assert others.count(None) == 11
+
+
+async def test_a_pseudonym_is_the_same_for_every_process_and_says_nothing(
+    fresh_database_url: str, tmp_path: Path
+) -> None:
+    made: set[str] = set()
+    for _ in range(2):
+        database = Database(fresh_database_url)
+        trail = trail_of(database, tmp_path)
+        made |= {await trail.pseudonym("Someone@Example.com"), await trail.pseudonym("someone@example.com ")}
+        await database.close()
+    assert len(made) == 1
+    assert "someone" not in made.pop()

@@ -1,6 +1,7 @@
 """The audit trail: append-only, chained by seals, signed at checkpoints; see docs/reference/audit.md."""
 
 from agent_factory.security.audit.event import Event, Origin, Outcome, during, origin, record, record_alone
+from agent_factory.security.audit.lookout import Lookout
 from agent_factory.security.audit.settings import AuditSettings
 from agent_factory.security.audit.trail import Trail
 from agent_factory.security.audit.verifying import Finding, Progress, Touched
@@ -9,6 +10,7 @@ __all__ = [
     "AuditSettings",
     "Event",
     "Finding",
+    "Lookout",
     "Origin",
     "Outcome",
     "Progress",

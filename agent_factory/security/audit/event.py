@@ -87,6 +87,11 @@ async def record_alone(writes: store.Writes, event: Event) -> None:
     await store.append_alone(writes, _record(event))
 
 
+async def record_once(writes: store.Writes, event: Event) -> None:
+    """Append an event in a transaction of its own, unless its organisation has it about the same resource already."""
+    await store.append_once(writes, _record(event))
+
+
 def origin() -> Origin:
     """Tell where the present request comes from; nowhere outside of one."""
     scope = _SCOPE.get()

@@ -11,9 +11,9 @@ import structlog
 from agent_factory.database.session import Database
 from agent_factory.kit.errors import Problem
 from agent_factory.monitoring.metrics import Metrics
+from agent_factory.security.audit.allowance import Allowance
 from agent_factory.security.audit.event import Event, Outcome, record_alone
 from agent_factory.security.audit.keys import Keys
-from agent_factory.security.audit.refusals import Refusals
 from agent_factory.security.audit.sealer import Sealer
 from agent_factory.security.audit.settings import AuditSettings
 from agent_factory.security.audit.verifying import Finding, Progress, Sources, verify
@@ -34,7 +34,7 @@ class Trail:
         self._database = database
         self._settings = settings
         self._folder = folder
-        self._refusals = Refusals(settings.refusals)
+        self._refusals = Allowance(settings.refusals)
 
     def sealer(self, metrics: Metrics | None = None) -> Sealer:
         """Make what seals and signs; its `run_forever` has to run."""
