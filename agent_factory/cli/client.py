@@ -1,6 +1,7 @@
 """The API of a running server, as commands use it."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -11,7 +12,7 @@ import typer
 
 from agent_factory.cli import options
 from agent_factory.cli.problems import CommandFailed, Told
-from agent_factory.cli.state import Credentials
+from agent_factory.cli.state import Credentials, SignedIn
 from agent_factory.kit.errors import Kind, NotFound
 from agent_factory.security.egress import Egress, EgressFailed
 
@@ -26,6 +27,8 @@ _KINDS = {
 _FAILED = 400
 _ANSWER_SECONDS = 60.0
 _TURN_SECONDS = 3600.0
+_SPARE_SECONDS = 30.0
+"""How long a token has to be good for yet, so that a command can use it."""
 _LONGEST = 100_000_000_000
 """Bytes of what is written to a file as it comes."""
 
@@ -77,7 +80,7 @@ class Server:
         self.url = url.rstrip("/")
         self._egress = Egress()
         self._door = self._egress.trusting(_place(self.url))
-        self._headers = {"authorization": f"Bearer {api_key}"}
+        self._headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
 
     async def close(self) -> None:
         """Close the connections."""
@@ -194,24 +197,65 @@ def _event(block: str) -> Event | None:
     return Event(fields.get("event", ["message"])[-1], "\n".join(fields["data"]), fields.get("id", [""])[-1])
 
 
+def url_of(ctx: typer.Context) -> str:
+    """Find the server: the flag goes over the environment, and that over what `up` kept."""
+    chosen = options.of(ctx)
+    kept = chosen.state.credentials
+    return chosen.url or (kept.url if kept else _DEFAULT_URL)
+
+
 def key_of(ctx: typer.Context) -> Credentials:
     """Find the server and the key: flags go over the environment, and that over what `up` kept."""
     chosen = options.of(ctx)
     kept = chosen.state.credentials
     key = chosen.api_key or (kept.api_key if kept else None)
-    url = chosen.url or (kept.url if kept else _DEFAULT_URL)
+    url = url_of(ctx)
     if key is None:
         raise NoKey(
             f"No API key is known for {url}. Start a server with `agent-factory up`, "
-            "or give the key of a running one by --api-key or AF_API_KEY."
+            "log in to a running one with `agent-factory login`, or give a key of it by --api-key or AF_API_KEY."
         )
     return Credentials(url, key)
 
 
+async def signed_in(ctx: typer.Context) -> Credentials | None:
+    """Find the login of this machine, unless a key or another server is given; its token is fresh."""
+    chosen = options.of(ctx)
+    login = chosen.state.signed_in
+    if login is None or chosen.api_key is not None or chosen.url not in {None, login.url}:
+        return None
+    with chosen.state.one_at_a_time():
+        login = chosen.state.signed_in  # another command may just have changed it
+        if login is not None and login.expires_at < time.time() + _SPARE_SECONDS:
+            login = await _refreshed(login)
+            chosen.state.keep_login(login)
+    return None if login is None else Credentials(login.url, login.access_token)
+
+
+async def _refreshed(login: SignedIn) -> SignedIn | None:
+    """Get new tokens; nothing where the session has ended."""
+    server = Server(login.url, "")
+    try:
+        given = (await server.request("POST", "/api/v1/auth/refresh", json={"refresh_token": login.refresh_token})).data
+    except Told as problem:
+        if problem.reported_kind is not Kind.UNAUTHENTICATED:
+            raise
+        typer.echo("your session has ended; log in again with: agent-factory login", err=True)
+        return None
+    finally:
+        await server.close()
+    return msgspec.structs.replace(
+        login,
+        access_token=given["access_token"],
+        refresh_token=given["refresh_token"],
+        expires_at=time.time() + given["expires_in"],
+    )
+
+
 @asynccontextmanager
 async def connected(ctx: typer.Context) -> AsyncGenerator[Server, None]:
-    """Reach the server that flags, environment or state folder name."""
-    found = key_of(ctx)
+    """Reach the server that flags, environment, a login or the state folder name."""
+    found = await signed_in(ctx) or key_of(ctx)
     server = Server(found.url, found.api_key)
     try:
         yield server
@@ -233,5 +277,18 @@ def call(
     async def once() -> Reply:
         async with connected(ctx) as server:
             return await server.request(method, f"/api/v1{path}", json=json, params=params, headers=headers)
+
+    return asyncio.run(once())
+
+
+def call_openly(ctx: typer.Context, path: str, *, json: object) -> Reply:
+    """Make one POST that needs no key, below `/api/v1`."""
+
+    async def once() -> Reply:
+        server = Server(url_of(ctx), "")
+        try:
+            return await server.request("POST", f"/api/v1{path}", json=json)
+        finally:
+            await server.close()
 
     return asyncio.run(once())

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from agent_factory.cli import (
+    accounts,
     agents,
     approvals,
     audit,
@@ -78,6 +79,9 @@ app.command("chat")(chat.chat)
 app.command("up")(up.up)
 app.command("worker")(work.worker)
 app.command("doctor")(doctor.doctor)
+app.command("login")(accounts.login)
+app.command("logout")(accounts.logout)
+app.add_typer(accounts.app, name="account")
 app.add_typer(agents.app, name="agent")
 app.add_typer(workflows.app, name="workflow")
 app.add_typer(sessions.app, name="session")

@@ -22,6 +22,16 @@ class Credentials(msgspec.Struct, frozen=True):
     api_key: str
 
 
+class SignedIn(msgspec.Struct, frozen=True):
+    """Where somebody has logged in, and the tokens of it; `expires_at` is in seconds of Unix time."""
+
+    url: str
+    email: str
+    access_token: str
+    refresh_token: str
+    expires_at: float
+
+
 class Running(msgspec.Struct, frozen=True):
     """The process that serves this state folder now."""
 
@@ -68,6 +78,38 @@ class State:
         """Write the key, readable by the owner only, and tell where."""
         return self._write("credentials.json", credentials)
 
+    @property
+    def signed_in(self) -> SignedIn | None:
+        """The login that `login` left here, if it has."""
+        return self._read("login.json", SignedIn)
+
+    def keep_login(self, login: SignedIn | None) -> None:
+        """Write a login, readable by the owner only; None forgets it."""
+        if login is None:
+            (self.home / "login.json").unlink(missing_ok=True)
+        else:
+            self._write("login.json", login)
+
+    @property
+    def devices(self) -> dict[str, str]:
+        """What servers know this machine by, for each login there has been."""
+        return self._read("devices.json", dict[str, str]) or {}
+
+    def keep_device(self, name: str, device: str) -> None:
+        """Write what a server knows this machine by."""
+        self._write("devices.json", {**self.devices, name: device})
+
+    @contextmanager
+    def one_at_a_time(self) -> Generator[None, None, None]:
+        """Wait until no other command changes the login: a refresh token works once."""
+        self.home.mkdir(mode=_OWNER_ONLY_FOLDER, parents=True, exist_ok=True)
+        lock = os.open(self.home / "login.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _OWNER_ONLY)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(lock)
+
     @contextmanager
     def claim(self) -> Generator[None, None, None]:
         """Hold the folder for this process; raises `AlreadyRunning` when another does.
@@ -93,7 +135,7 @@ class State:
         """Take the announcement back."""
         (self.home / "server.json").unlink(missing_ok=True)
 
-    def _write(self, name: str, record: msgspec.Struct) -> Path:
+    def _write(self, name: str, record: msgspec.Struct | dict[str, str]) -> Path:
         path = self.home / name
         fresh = path.with_suffix(".new")
         fresh.unlink(missing_ok=True)
