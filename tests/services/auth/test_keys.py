@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -12,11 +13,15 @@ from agent_factory.database.models import ApiKeyRow
 from agent_factory.database.session import Database
 from agent_factory.kit.clock import now, rfc3339
 from agent_factory.security.auth import Actor
+from agent_factory.security.encryption import Vault
+from agent_factory.security.tokens import AuthSettings, Tokens
 from agent_factory.services.auth import service
 from agent_factory.services.auth.errors import BadKey
 from agent_factory.services.auth.rules.keys import key_hash, key_prefix, make_key
 from agent_factory.services.auth.service import verifying
 from tests.serving import Client, client_of, key_for
+
+NewRing = Callable[[], service.Credentials]
 
 WRONG = {
     "nothing": "",
@@ -29,7 +34,7 @@ WRONG = {
     "a vendor's key": "Bearer sk-" + "a" * 40,
     "two words": "Bearer a b",
     "non-ascii": "Bearer af_é",
-    "very long": "Bearer " + "a" * 100_000,
+    "long": "Bearer " + "a" * 10_000,
 }
 
 
@@ -42,9 +47,9 @@ async def test_wrong_credentials_are_401_and_say_no_more(anyone: Client, header:
     assert answer.headers["content-type"] == "application/problem+json"
 
 
-async def test_two_authorization_headers_are_none(anyone: Client, client: Client) -> None:
+async def test_two_authorization_headers_are_refused_unread(anyone: Client, client: Client) -> None:
     headers = [("Authorization", f"Bearer {client.key}"), ("Authorization", "Bearer x")]
-    assert (await anyone.get("/api/v1/agents", headers=headers)).status_code == 401
+    assert (await anyone.get("/api/v1/agents", headers=headers)).status_code == 400
 
 
 async def test_a_right_prefix_with_a_wrong_secret_is_refused(anyone: Client, client: Client) -> None:
@@ -87,7 +92,7 @@ async def test_the_database_holds_no_secret(client: Client, database: Database) 
 
 
 @pytest.mark.parametrize(
-    "body", [{}, {"name": ""}, {"name": "x" * 256}, {"name": 1}, {"name": "x", "scopes": ["*"]}, [], "x", None]
+    "body", [{}, {"name": ""}, {"name": "x" * 256}, {"name": 1}, {"name": "x", "scopes": ["everything"]}, [], "x", None]
 )
 async def test_a_key_that_is_not_described_properly_is_not_made(client: Client, body: object) -> None:
     assert (await client.post("/api/v1/api-keys", json=body)).status_code == 422
@@ -101,21 +106,27 @@ async def test_a_key_that_would_never_work_is_not_made(client: Client, moment: s
     assert answer.json()["errors"][0]["pointer"] == "/expires_at"
 
 
-async def test_an_expired_key_is_refused(client: Client, database: Database, actor: Actor) -> None:
+@pytest.fixture
+def new_ring(database: Database, vault: Vault) -> NewRing:
+    """Make what verifies in another process, which has seen nobody yet."""
+    return lambda: service.Credentials(database, Tokens(database.pool, vault, AuthSettings()))
+
+
+async def test_an_expired_key_is_refused(new_ring: NewRing, client: Client, database: Database, actor: Actor) -> None:
     soon = {"name": "x", "expires_at": rfc3339(now() + timedelta(hours=1))}
     made = (await client.post("/api/v1/api-keys", json=soon)).json()
-    ring = service.Keyring(database)
+    ring = new_ring()
     assert (await ring.verify(made["key"])).organization_id == actor.organization_id
     past = datetime(2020, 1, 1, tzinfo=UTC)
     async with database.write(actor.organization_id) as session:
         await session.execute(update(ApiKeyRow).where(ApiKeyRow.prefix == made["prefix"]).values(expires_at=past))
     with pytest.raises(BadKey):
-        await service.Keyring(database).verify(made["key"])
+        await new_ring().verify(made["key"])
     await ring.close()
 
 
 async def test_a_revoked_key_is_refused_by_every_process_that_does_not_remember_it(
-    client: Client, database: Database
+    new_ring: NewRing, client: Client, database: Database
 ) -> None:
     """Abuse 13: the memory of any process is 5 seconds long."""
     made = (await client.post("/api/v1/api-keys", json={"name": "x"})).json()
@@ -123,16 +134,16 @@ async def test_a_revoked_key_is_refused_by_every_process_that_does_not_remember_
     assert (await client.delete(f"/api/v1/api-keys/{made['id']}")).status_code == 204
     assert (await client.get(f"/api/v1/api-keys/{made['id']}")).json()["revoked_at"]
     with pytest.raises(BadKey):
-        await service.Keyring(database).verify(made["key"])
+        await new_ring().verify(made["key"])
 
 
 async def test_a_verified_key_is_believed_for_five_seconds_and_no_longer(
-    client: Client, database: Database, monkeypatch: pytest.MonkeyPatch
+    new_ring: NewRing, client: Client, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = 1000.0
     monkeypatch.setattr(verifying.time, "monotonic", lambda: clock)
     made = (await client.post("/api/v1/api-keys", json={"name": "x"})).json()
-    ring = service.Keyring(database)
+    ring = new_ring()
     await ring.verify(made["key"])
     await client.delete(f"/api/v1/api-keys/{made['id']}")
     clock += 4.9
@@ -143,9 +154,11 @@ async def test_a_verified_key_is_believed_for_five_seconds_and_no_longer(
     await ring.close()
 
 
-async def test_a_hundred_requests_at_once_ask_the_database_once(database: Database, actor: Actor) -> None:
+async def test_a_hundred_requests_at_once_ask_the_database_once(
+    new_ring: NewRing, database: Database, actor: Actor
+) -> None:
     key = await key_for(database, actor)
-    ring = service.Keyring(database)
+    ring = new_ring()
     statements: Counter[str] = Counter()
 
     def count(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
@@ -163,15 +176,15 @@ async def test_a_hundred_requests_at_once_ask_the_database_once(database: Databa
     assert {a.organization_id for a in actors} == {actor.organization_id}
 
 
-async def test_the_last_use_is_noted_once_a_minute(database: Database, actor: Actor) -> None:
+async def test_the_last_use_is_noted_once_a_minute(new_ring: NewRing, database: Database, actor: Actor) -> None:
     key = await key_for(database, actor)
-    ring = service.Keyring(database)
+    ring = new_ring()
     await ring.verify(key)
     await ring.close()
     async with database.read(actor.organization_id) as session:
         first = (await service.list_keys(session, actor, 10, None)).data[0].last_used_at
     assert first is not None
-    again = service.Keyring(database)
+    again = new_ring()
     await again.verify(key)
     await again.close()
     async with database.read(actor.organization_id) as session:

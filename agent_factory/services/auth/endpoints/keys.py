@@ -25,7 +25,7 @@ Mine = Annotated[bool, Query(description="Leave out the keys of others.")]
 @needs("apikey:create")
 async def create(session: Writer, actor: ActorDep, body: KeyCreate, response: Response) -> KeyCreated:
     """Create an API key. Its secret is in this answer and in no other."""
-    issued = await service.create_key(session, actor, service.WantedKey(**body.model_dump()))
+    issued = await service.create_key(session, actor, service.WantedKey(**dict(body)))
     response.headers["Location"] = f"/api/v1/api-keys/{ids.encode('key', issued.row.id)}"
     return KeyCreated(**KeyOut.model_validate(issued.row).model_dump(mode="json"), key=issued.secret)
 
