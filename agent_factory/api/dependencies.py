@@ -15,7 +15,7 @@ from agent_factory.database.session import ReadSession, Session
 from agent_factory.runtime.platform import Platform
 from agent_factory.security.auth import Actor
 
-_LONGEST_HEADER = 512
+_LONGEST_HEADER = 2048
 
 
 async def authenticate(scope: Scope) -> Actor:
@@ -39,7 +39,7 @@ def _bearer(scope: Scope) -> str:
         scheme, _, secret = values[0].decode().partition(" ")
         if scheme.lower() == "bearer" and secret:
             return secret.strip()
-    raise Unauthenticated("Send an API key as `Authorization: Bearer af_…`.")
+    raise Unauthenticated("Send an API key or an access token as `Authorization: Bearer …`.")
 
 
 class _ApiKey(SecurityBase):
