@@ -23,6 +23,8 @@ _MOST_CALLERS = 50_000
 """Callers and routes that a process remembers at a time; the idle ones are forgotten anyway."""
 _MOST_ASKS = 1024
 """Counters of one question."""
+_TIGHTEST_FOR = 1.0
+"""Seconds between two looks at which of a caller's limits is nearest to its end."""
 _HEAL_EVERY = 1.0
 _SWEEP_EVERY = 30.0
 
@@ -41,11 +43,13 @@ class RateLimited(Problem):
 class Standing:
     """How one caller stands with all limits that fit its requests to a route."""
 
-    __slots__ = ("_limiter", "buckets", "policy")
+    __slots__ = ("_limiter", "_tightest", "_tightest_until", "buckets", "policy")
 
     def __init__(self, limiter: "Limiter", buckets: tuple[Bucket, ...]) -> None:
         """Join the counters; `policy` is the value of the field RateLimit-Policy."""
         self._limiter = limiter
+        self._tightest: Bucket | None = None
+        self._tightest_until = 0.0
         self.buckets = buckets
         self.policy = ",".join(f'"{b.name}";q={b.rate.count};w={int(b.rate.span)}' for b in buckets).encode()
 
@@ -64,14 +68,18 @@ class Standing:
         if now is None:
             now = self._limiter.clock()
         if refusing := [b for b in self.buckets if b.refuses(now)]:
-            raise _limited(max(refusing, key=lambda b: b.refused_until), now)
+            self._tightest = max(refusing, key=lambda b: b.refused_until)
+            self._tightest_until = now + _TIGHTEST_FOR
+            raise _limited(self._tightest, now)
 
     def state(self) -> bytes:
         """Give the value of the field RateLimit: the limit that is nearest to its end."""
         now = self._limiter.clock()
-        least, tightest = min(((b.left(now), i) for i, b in enumerate(self.buckets)), default=(0, 0))
-        bucket = self.buckets[tightest]
-        return b'"%b";r=%d;t=%d' % (bucket.name.encode(), least, math.ceil(bucket.reset(now)))
+        bucket = self._tightest
+        if bucket is None or now >= self._tightest_until:
+            bucket = self._tightest = min(self.buckets, key=lambda b: b.left(now))
+            self._tightest_until = now + _TIGHTEST_FOR
+        return b'"%b";r=%d;t=%d' % (bucket.name.encode(), bucket.left(now), math.ceil(bucket.reset(now)))
 
 
 def _limited(bucket: Bucket, now: float) -> RateLimited:
