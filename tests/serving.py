@@ -7,7 +7,7 @@ import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import httpx2
 import pytest
@@ -138,8 +138,8 @@ async def anyone(app: FastAPI) -> AsyncGenerator[Client, None]:
 
 
 @asynccontextmanager
-async def served(environment: Mapping[str, str]) -> AsyncGenerator[str, None]:
-    """Run the product in a process of its own on a free port, and give its address."""
+async def served(environment: Mapping[str, str], log: IO[bytes] | None = None) -> AsyncGenerator[str, None]:
+    """Run the product in a process of its own on a free port, and give its address; all that it says goes to `log`."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -147,7 +147,11 @@ async def served(environment: Mapping[str, str]) -> AsyncGenerator[str, None]:
     command = [sys.executable, "-m", "granian", "--interface", "asgi", "--factory", "agent_factory.server:app"]
     command += ["--host", "127.0.0.1", "--port", str(port), "--log-level", "warning"]
     process = await asyncio.create_subprocess_exec(
-        *command, cwd=ROOT, env={**inherited, "AF_LIMITS__ENABLED": "false", **environment}
+        *command,
+        cwd=ROOT,
+        env={**inherited, "AF_LIMITS__ENABLED": "false", **environment},
+        stdout=log,
+        stderr=log,
     )
     root = f"http://127.0.0.1:{port}"
     try:

@@ -138,7 +138,7 @@ class TestKeeping:
         answer = await client.post("/api/v1/secrets", json=body)
         assert answer.status_code == 422, answer.text
         assert pointer in {e["pointer"] for e in answer.json()["errors"]}
-        assert body["value"] not in answer.text
+        assert str(body["value"]) not in answer.text
 
     async def test_another_organisations_secret_is_not_there(self, client: Client, stranger: Client) -> None:
         made = await keep(client)
