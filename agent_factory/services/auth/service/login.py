@@ -63,7 +63,7 @@ async def log_in(platform: Platform, credentials: Credentials, login: Login) -> 
     checked = await _check(platform, found, login.password)
     account = found.account
     if account is None or not checked.right or account.verified_at is None or account.disabled_at is not None:
-        await _note_failure(platform, found, "credentials")
+        await _note_failure(platform, found, login.email, "credentials")
         raise BadCredentials(_WRONG)
     user = await _chosen(platform, found, login.organization_id)
     await _expect_code(platform, found, account, login.code)
@@ -75,7 +75,7 @@ async def log_in(platform: Platform, credentials: Credentials, login: Login) -> 
                 await queries.hash_anew(session, account, renewed)
             return await _let_in(session, credentials, found, login, user)
     except OtpRefused:
-        await _note_failure(platform, found, "code")
+        await _note_failure(platform, found, login.email, "code")
         raise
 
 
@@ -154,15 +154,15 @@ async def _known_device(session: Session, found: _Found, device: str | None) -> 
     return made.text
 
 
-async def _note_failure(platform: Platform, found: _Found, what: str) -> None:
-    """Keep a failed login in the audit trail, for the account's organisation if there is one."""
+async def _note_failure(platform: Platform, found: _Found, email: str, what: str) -> None:
+    """Keep a failed login in the audit trail, for the account's organisation if there is one; the address is hidden."""
     user = found.memberships[0] if found.memberships else None
     event = Event(
         action="auth.login_failed",
         organization_id=user.organization_id if user else None,
         user_id=user.id if user else None,
         outcome=Outcome.REFUSED,
-        details={"wrong": what},
+        details={"wrong": what, "account": await platform.trail.pseudonym(same_for_all(email))},
     )
     await record_alone(platform.database.pool, event)
 
