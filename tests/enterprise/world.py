@@ -103,13 +103,15 @@ class World(msgspec.Struct):
     async def beat(self, ledger: Ledger) -> None:
         """Let a process live for the rest of the test."""
         await self.database.pool.execute(
-            "insert into processes (id, beat_at) values ($1, now() + interval '1 hour')", ledger.holder
+            "insert into processes (id, beat_at) values ($1, now() + interval '1 hour') on conflict do nothing",
+            ledger.holder,
+            again=True,
         )
 
     async def die(self, ledger: Ledger, *, silent_since: str | None = None) -> None:
         """Let a process be dead: gone without a trace, or silent since some time."""
         if silent_since is None:
-            await self.database.pool.execute("delete from processes where id = $1", ledger.holder)
+            await self.database.pool.execute("delete from processes where id = $1", ledger.holder, again=True)
         else:
             await self.database.pool.execute(
                 f"update processes set beat_at = now() - interval '{silent_since}' where id = $1",  # noqa: S608 - ours
@@ -138,16 +140,16 @@ class World(msgspec.Struct):
 
     async def overshot(self) -> list[Any]:
         """Give the meters that are over their limit."""
-        return await self.database.pool.fetch(OVERSHOT, self.organization_id)
+        return await self.database.pool.fetch(OVERSHOT, self.organization_id, again=True)
 
     async def unequal(self) -> list[Any]:
         """Give the meters that hold something else than the reservations say."""
-        return await self.database.pool.fetch(UNEQUAL, self.organization_id)
+        return await self.database.pool.fetch(UNEQUAL, self.organization_id, again=True)
 
     async def held(self) -> int:
         """Count the reservations."""
         found = await self.database.pool.fetchval(
-            "select count(*) from reservations where organization_id = $1", self.organization_id
+            "select count(*) from reservations where organization_id = $1", self.organization_id, again=True
         )
         return int(found)
 
@@ -157,6 +159,7 @@ class World(msgspec.Struct):
             "select coalesce(sum(used), 0) from meters where organization_id = $1 and key like $2 || '%'",
             self.organization_id,
             key,
+            again=True,
         )
         return Decimal(found)
 

@@ -244,7 +244,7 @@ class Ledger:
         if self._swept is None or moment - self._swept > self._lease:
             self._steady = moment
         sure = moment - self._steady >= self._lease
-        swept: int = await self._pool.fetchval(SWEEP, self.holder, list(self._open), sure, self._lease)
+        swept: int = await self._pool.fetchval(SWEEP, self.holder, list(self._open), sure, self._lease, again=True)
         self._swept = moment
         if swept:
             log.info("reservations were settled that nobody held any more", reservations=swept)
@@ -252,7 +252,7 @@ class Ledger:
 
     async def roll(self, lag: float = _LAG_SECONDS) -> None:
         """Add what steps and runs tell that are older than `lag` seconds to the usage by day."""
-        while await self._pool.fetchval(ROLL, lag):
+        while await self._pool.fetchval(ROLL, lag, again=True):
             pass
 
     async def _keep(self) -> None:
@@ -262,7 +262,7 @@ class Ledger:
             await self.roll()
         if moment - self._cleaned >= _CLEAN_SECONDS:
             self._cleaned = moment
-            await self._pool.execute(CLEAN)
+            await self._pool.execute(CLEAN, again=True)
 
     # What the two lines commit.
 

@@ -57,11 +57,12 @@ async def create_budget(session: Session, actor: Actor, wanted: WantedBudget) ->
     Raises `BudgetInvalid`, or `Conflict` where there is one for the same already.
     """
     check_budget(wanted.metric, wanted.period, wanted.amount)
+    subject = subject_of(wanted.agent_id, wanted.key_id)
     await _check_subject(session, actor, wanted)
     row = BudgetRow(
         id=uuid7(),
         organization_id=actor.organization_id,
-        subject=subject_of(wanted.agent_id, wanted.key_id),
+        subject=subject,
         agent_id=wanted.agent_id,
         key_id=wanted.key_id,
         metric=wanted.metric,
