@@ -182,6 +182,14 @@ class SecretUse(Strict):
     format: str | None = Field(default=None, max_length=200, pattern=r"\{(base64)?\}")
 
 
+_SecretName = Annotated[str, Field(min_length=1, max_length=100)]
+
+
+def _by_name(given: object) -> object:
+    """Let a name stand for a secret that goes where secrets usually go."""
+    return {"name": given} if isinstance(given, str) else given
+
+
 class Http(Strict):
     """One HTTP request through the guard; the output is `{status, headers, body}`."""
 
@@ -192,7 +200,9 @@ class Http(Strict):
     json_body: Template = Field(default=None, alias="json")
     body: str | None = None
     expect: tuple[int, ...] = ()
-    secret: Annotated[str, Field(min_length=1, max_length=100)] | SecretUse | None = None
+    secret: Annotated[
+        SecretUse | None, BeforeValidator(_by_name, json_schema_input_type=_SecretName | SecretUse | None)
+    ] = None
     max_bytes: int = Field(default=1_000_000, ge=1, le=100_000_000)
 
 

@@ -9,7 +9,7 @@ from typing import Any, cast
 import orjson
 import yarl
 
-from agent_factory.core.task import Http, SecretUse
+from agent_factory.core.task import Http
 from agent_factory.kit.clock import now
 from agent_factory.kit.errors import FieldError, Invalid, Kind, Problem
 from agent_factory.kit.redaction import without
@@ -101,7 +101,7 @@ def _bound(call: TaskCall, config: Http) -> tuple[BoundSecret, ...]:
         detail = "with a secret, the URL's host has to be written out, up to the first / behind it"
         raise Invalid("The secret is bound to no host.", errors=[FieldError("/config/url", detail)])
     host = host_of(fixed, at="/config/url")
-    use = SecretUse(name=config.secret) if isinstance(config.secret, str) else config.secret
+    use = config.secret
     return (BoundSecret(secret=use.name, host=host, header=use.header, query=use.query, format=use.format),)
 
 
