@@ -6,10 +6,8 @@ from typing import Any, Protocol
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import insert
 
 from agent_factory.database.driver import Connection, Row
-from agent_factory.database.models import AuditEventRow
 from agent_factory.database.pool import Pool
 from agent_factory.database.session import Session
 
@@ -60,8 +58,11 @@ where not exists (
 
 
 async def append(session: Session, record: Record) -> None:
-    """Write an event into a transaction."""
-    await session.execute(insert(AuditEventRow).values(msgspec.structs.asdict(record)))
+    """Write an event into a transaction, after what the session has to write before."""
+    await session.flush()
+    *plain, details = (getattr(record, name) for name in _FIELDS)
+    connection = await session.connection()
+    await connection.exec_driver_sql(_APPEND, (*plain, msgspec.json.encode(details).decode()))
 
 
 async def append_once(writes: Writes, record: Record) -> None:
