@@ -10,16 +10,19 @@ from agent_factory.cli import (
     agents,
     approvals,
     audit,
+    budgets,
     chat,
     doctor,
     keys,
     models,
     organizations,
+    quotas,
     run,
     runs,
     secrets,
     sessions,
     templates,
+    tokens,
     tools,
     triggers,
     up,
@@ -79,6 +82,7 @@ app.command("chat")(chat.chat)
 app.command("up")(up.up)
 app.command("worker")(work.worker)
 app.command("doctor")(doctor.doctor)
+app.command("usage")(budgets.usage)
 app.command("login")(accounts.login)
 app.command("logout")(accounts.logout)
 app.add_typer(accounts.app, name="account")
@@ -90,6 +94,9 @@ app.add_typer(approvals.app, name="approval")
 app.add_typer(triggers.app, name="trigger")
 app.add_typer(audit.app, name="audit")
 app.add_typer(keys.app, name="key")
+app.add_typer(budgets.app, name="budget")
+app.add_typer(quotas.app, name="quota")
+app.add_typer(tokens.app, name="token")
 app.add_typer(organizations.organizations, name="org")
 app.add_typer(organizations.members, name="member")
 app.add_typer(secrets.app, name="secret")

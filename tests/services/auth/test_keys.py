@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from fastapi import FastAPI
@@ -216,3 +217,39 @@ async def test_a_page_that_cannot_be_is_422(client: Client, query: dict[str, str
     answer = await client.get("/api/v1/api-keys", params=query)
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["pointer"].endswith(next(iter(query)))
+
+
+async def keyed(client: Client, app: FastAPI, **wanted: Any) -> Client:
+    """A client with a new key of the same person, or of a service."""
+    made = await client.post("/api/v1/api-keys", json={"name": "another", **wanted})
+    assert made.status_code == 201, made.text
+    return client_of(app, made.json()["key"])
+
+
+async def test_a_key_does_what_its_scopes_say_and_no_more(client: Client, app: FastAPI) -> None:
+    """S43."""
+    async with await keyed(client, app, scopes=["agent:read"]) as reader:
+        assert (await reader.get("/api/v1/agents")).status_code == 200
+        refused = await reader.post("/api/v1/agents", json={"name": "a", "model": "demo"})
+        assert (refused.status_code, refused.json()["code"]) == (403, "permission_denied")
+
+
+async def test_a_key_makes_no_key_that_does_more(client: Client, app: FastAPI) -> None:
+    """Abuse 46."""
+    async with await keyed(client, app, scopes=["apikey:*", "agent:read"]) as narrow:
+        for scopes in (["*"], ["agent:*"], ["agent:edit"]):
+            refused = await narrow.post("/api/v1/api-keys", json={"name": "more", "scopes": scopes})
+            assert refused.status_code == 403, refused.text
+        made = await narrow.post("/api/v1/api-keys", json={"name": "same"})
+        assert made.json()["scopes"] == ["agent:read", "apikey:*"]
+
+
+async def test_a_services_key_needs_scopes_and_is_nobodys(client: Client, app: FastAPI) -> None:
+    assert (await client.post("/api/v1/api-keys", json={"name": "x", "kind": "service"})).status_code == 422
+    async with await keyed(client, app, kind="service", scopes=["agent:read"]) as service_client:
+        me = (await service_client.get("/api/v1/auth/me")).json()
+        assert me["user"]["id"] != (await client.get("/api/v1/auth/me")).json()["user"]["id"]
+        assert (await service_client.get("/api/v1/agents")).status_code == 200
+        assert (await service_client.post("/api/v1/agents", json={"name": "a", "model": "demo"})).status_code == 403
+    listed = (await client.get("/api/v1/api-keys", params={"mine": "true"})).json()["data"]
+    assert {key["kind"] for key in listed} == {"personal"}
