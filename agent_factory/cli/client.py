@@ -112,6 +112,17 @@ class Server:
             raise told(answer.status, answer.body)
         return Reply(answer.status, msgspec.json.decode(answer.body) if answer.body else None, answer.headers)
 
+    async def every(self, path: str, params: Mapping[str, Any] | None = None) -> AsyncGenerator[dict[str, Any], None]:
+        """Fetch every row of a listing, page by page."""
+        cursor: str | None = None
+        while True:
+            page = (await self.request("GET", path, params={**(params or {}), "limit": 100, "cursor": cursor})).data
+            for row in page["data"]:
+                yield row
+            cursor = page["next_cursor"]
+            if cursor is None:
+                return
+
     async def agent(self, ref: str) -> dict[str, Any]:
         """Fetch an agent by id or by name; raises `NotFound`."""
         identity = ref
