@@ -49,6 +49,13 @@ class LastOwner(Conflict):
         super().__init__("This is the last active owner; make somebody else an owner first.")
 
 
+class ServiceHasNoRole(Conflict):
+    """A caller who is no person."""
+
+    code = "service_has_no_role"
+    title = "A service has no role"
+
+
 class AlreadyMember(Conflict):
     """An address whose owner is here already."""
 

@@ -16,7 +16,7 @@ INVITED_FOR = timedelta(days=7)
 GRACE = timedelta(days=30)
 """How long a deleted organisation can be taken back."""
 
-RESERVED = frozenset({*ROLES, "owner", "organization_admin", "system", "member"})
+RESERVED = frozenset({*ROLES, "owner", "organization_admin", "system", "member", "service"})
 """Names that no role of an organisation's own may have."""
 
 MOST_ROLES = 100

@@ -67,11 +67,12 @@ class OrganizationPage(PageOf[OrganizationOut]):
 
 
 class MemberOut(Output):
-    """A person in the organisation; `status` is `active` or `disabled`."""
+    """A member: a `person`, or a `service` that acts by keys; `status` is `active` or `disabled`."""
 
     id: UserId
     email: str
     name: str
+    kind: str
     role: str
     status: str
     created_at: Moment

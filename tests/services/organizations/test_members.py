@@ -5,13 +5,15 @@ from typing import Any
 
 import msgspec
 import pytest
+from fastapi import FastAPI
 from sqlalchemy import text
 
 from agent_factory.database.session import Database
+from agent_factory.kit.ids import uuid7
 from agent_factory.security.rbac import Denied
 from agent_factory.services.organizations import service
 from tests.services.organizations.parts import Hire, make_role, member, own, user
-from tests.serving import Client
+from tests.serving import Client, client_of
 
 WAYS_OUT: dict[str, tuple[str, str, Any]] = {
     "demoted": ("PATCH", "", {"role": "viewer"}),
@@ -169,3 +171,19 @@ async def test_a_person_of_another_organisation_is_nobody_here(client: Client, s
     path = f"{own(client)}/members/{user(stranger)}"
     assert (await client.patch(path, json={"role": "viewer"})).status_code == 404
     assert (await client.delete(path)).status_code == 404
+
+
+async def test_a_service_has_no_role_and_manages_people_by_the_scopes_of_its_key(app: FastAPI, client: Client) -> None:
+    body = {"name": "directory", "kind": "service", "scopes": ["user:manage", "agent:read", "workflow:read"]}
+    made = await client.post("/api/v1/api-keys", json=body)
+    assert made.status_code == 201, made.text
+    path = f"{own(client)}/members/{made.json()['user_id']}"
+    assert (await client.get(path)).json()["kind"] == "service"
+    refused = await client.patch(path, json={"role": "organization_owner"})
+    assert (refused.status_code, refused.json()["code"]) == (409, "service_has_no_role")
+    async with client_of(app, made.json()["key"]) as service:
+        invitations = f"{own(client)}/invitations"
+        for role, code in (("viewer", 201), ("developer", 403)):
+            asked = {"email": f"{uuid7().hex}@example.com", "role": role}
+            assert (await service.post(invitations, json=asked)).status_code == code
+    assert (await client.post(f"{path}:disable")).status_code == 200

@@ -6,11 +6,12 @@ from uuid import UUID
 
 import pytest
 
-from agent_factory.database.models import UserRow
+from agent_factory.database.models import ApprovalRow, UserRow
 from agent_factory.database.session import Database
 from agent_factory.kit.ids import encode, uuid7
 from agent_factory.security.auth import Actor
-from agent_factory.services.runs.rules import roles_of
+from agent_factory.security.rbac import ROLES
+from agent_factory.services.runs.rules import may_decide
 from tests.services.workflows.parts import approval, execute, pure, until, workflow
 from tests.serving import Client, Sign
 
@@ -159,9 +160,47 @@ async def test_approvals_come_in_pages(client: Client) -> None:
     assert [a["id"] for a in first["data"] + rest["data"]] == made[::-1]
 
 
-def test_a_role_comprises_those_below_it_and_a_role_of_ones_own_only_itself() -> None:
-    """Merge 9: viewer in developer in team_lead."""
-    assert roles_of("team_lead") == {"viewer", "developer", "team_lead"}
-    assert "team_lead" in roles_of("owner") & roles_of("organization_owner")
-    assert roles_of("accountant") == {"accountant"}
-    assert roles_of("viewer") == {"viewer"}
+@pytest.mark.parametrize(
+    ("asked_role", "role", "may"),
+    [
+        ("viewer", "team_lead", True),
+        ("developer", "developer", True),
+        ("team_lead", "developer", False),
+        ("organization_owner", "team_lead", False),
+        ("owner", "organization_owner", True),
+        ("owner", "admin", True),
+        ("admin", "organization_owner", True),
+        ("accountant", "accountant", True),
+        ("accountant", "admin", False),
+        ("viewer", "accountant", False),
+    ],
+)
+def test_a_role_is_asked_with_all_who_may_as_much_and_one_of_ones_own_alone(
+    asked_role: str, role: str, may: bool
+) -> None:
+    """Merge 9: viewer in developer in team_lead; an owner and an admin may the same."""
+    approval = ApprovalRow(roles=[asked_role], users=[])
+    rights = ROLES.get(role, frozenset({"agent:read"}))
+    person = Actor(organization_id=uuid7(), user_id=uuid7(), role=role, rights=rights)
+    assert may_decide(approval, person, "ada@example.com") == may
+
+
+async def test_a_role_in_a_team_counts_as_well(client: Client, database: Database, sign: Sign) -> None:
+    _, approval_id = await asked(client, roles=["team_lead"])
+    person = await colleague(database, sign, client.actor.organization_id, "viewer")
+    own = f"/api/v1/organizations/{encode('org', client.actor.organization_id)}/teams"
+    team = (await client.post(own, json={"name": "leads"})).json()["id"]
+    place = f"{own}/{team}/members/{encode('usr', person.actor.user_id)}"
+    assert (await client.put(place, json={"role": "team_lead"})).status_code == 200
+    decided = await person.post(f"{APPROVALS}/{approval_id}:decide", json={"decision": "approve"})
+    assert decided.status_code == 200
+
+
+async def test_a_key_for_something_else_decides_nothing(client: Client, database: Database) -> None:
+    """Scopes narrow, also what somebody is asked for by name."""
+    _, approval_id = await asked(client, users=[encode("usr", client.actor.user_id)])
+    made = await client.post("/api/v1/api-keys", json={"name": "reader", "scopes": ["workflow:read"]})
+    headers = {"Authorization": f"Bearer {made.json()['key']}"}
+    path = f"{APPROVALS}/{approval_id}:decide"
+    assert (await client.post(path, json={"decision": "approve"}, headers=headers)).status_code == 403
+    assert (await client.post(path, json={"decision": "approve"})).status_code == 200

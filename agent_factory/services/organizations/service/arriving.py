@@ -135,6 +135,8 @@ async def _good(session: ReadSession, row: InvitationRow) -> bool:
         promised = expand(await rights_of_role(session, of, row.role))
     except (UserNotFound, errors.UnknownRole):
         return False
+    if inviter.kind == "service":
+        return inviter.status == "active"  # its key was looked at when it invited
     standing = await auth.standing_of(session, inviter)
     return inviter.status == "active" and promised | {"user:manage"} <= expand(standing.rights)
 

@@ -28,7 +28,9 @@ async def acting(session: Session, actor: Actor, permission: str) -> Actor:
     if user.status != "active":
         raise rbac.Denied("Your membership is disabled.")
     standing = await auth.standing_of(session, user)
-    now = msgspec.structs.replace(actor, role=user.role, rights=standing.rights, grants=standing.grants)
+    # a service has the rights of its key, and no role
+    rights = actor.rights if user.kind == "service" else standing.rights
+    now = msgspec.structs.replace(actor, role=user.role, rights=rights, grants=standing.grants)
     rbac.check(now, permission)
     return now
 

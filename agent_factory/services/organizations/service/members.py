@@ -7,6 +7,7 @@ from agent_factory.database.session import Session
 from agent_factory.security import rbac
 from agent_factory.security.auth import Actor
 from agent_factory.services.auth import service as auth
+from agent_factory.services.organizations import errors
 from agent_factory.services.organizations.service.authority import acting, check_over, keep_an_owner
 from agent_factory.services.organizations.service.roles import rights_of_role
 
@@ -16,11 +17,13 @@ _MANAGE = "user:manage"
 async def change_role(session: Session, actor: Actor, user_id: UUID, role: str) -> UserRow:
     """Give a member another role.
 
-    Raises `UserNotFound`, `UnknownRole`, `LastOwner`, or `Denied` where the
+    Raises `UserNotFound`, `ServiceHasNoRole`, `UnknownRole`, `LastOwner`, or `Denied` where the
     caller may not do all that the member may, before and after.
     """
     caller = await acting(session, actor, _MANAGE)
     row = await auth.held_member(session, caller, user_id)
+    if row.kind == "service":
+        raise errors.ServiceHasNoRole("What a service may do, the scopes of its keys say.")
     if role == row.role:
         return row
     await check_over(session, caller, row)
