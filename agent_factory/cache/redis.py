@@ -19,8 +19,6 @@ class _Commands(Protocol):
 
     async def script_load(self, script: str) -> str: ...
 
-    async def ping(self) -> object: ...
-
     async def aclose(self) -> None: ...
 
 
@@ -38,13 +36,6 @@ class Redis:
             retry=Retry(NoBackoff(), 1),
         )
         self._client = cast("_Commands", made)
-
-    async def ping(self) -> None:
-        """Return when Redis answers; raise `Unavailable` when it does not."""
-        try:
-            await self._client.ping()
-        except (RedisError, OSError, TimeoutError) as error:
-            raise _away() from error
 
     async def close(self) -> None:
         """Close every connection."""

@@ -6,8 +6,10 @@ import hashlib
 import json
 import re
 import secrets
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -27,7 +29,8 @@ from agent_factory.kit.ids import uuid7
 from agent_factory.monitoring.metrics import Metrics
 from agent_factory.security.auth import Actor
 from agent_factory.security.rate_limit import LimitsSettings
-from tests.serving import Client, Sign, opened, settings_for
+from agent_factory.services.organizations.service import bootstrap
+from tests.serving import Client, Sign, opened, served, settings_for
 
 JSON = {"content-type": "application/json"}
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - names it, and binds nothing
@@ -433,6 +436,44 @@ async def test_what_is_open_to_all_is_limited_by_address(database_url: str, path
 async def test_probes_are_never_limited(database_url: str) -> None:
     async with limited(database_url, address="1/hour") as app, from_anywhere(app) as http:
         assert {(await http.get(path)).status_code for path in ("/health", "/ready") for _ in range(5)} == {200}
+
+
+@pytest.mark.timeout(180)
+async def test_800_requests_at_once_to_two_servers_are_100_answers(fresh_database_url: str, tmp_path: Path) -> None:
+    """Abuse 69: exactly 100 and what flows back meanwhile; the others are told when to come back."""
+    database = Database(fresh_database_url)
+    founded = await bootstrap(database)
+    await database.close()
+    assert founded is not None
+    environment = {
+        "AF_DATABASE__URL": fresh_database_url,
+        "AF_DATABASE__DATA_DIR": str(tmp_path),
+        "AF_LOGGING__LEVEL": "error",
+        "AF_LIMITS__ENABLED": "true",
+        "AF_QUEUE__WORKER": "false",
+    }
+    async with served(environment) as one, served(environment) as other:
+        answers, seconds = await _all_at_once([one, other], founded.secret, 400)
+    admitted = [a for a in answers if a.status_code == 200]
+    refused = [a for a in answers if a.status_code == 429]
+    assert len(admitted) + len(refused) == 800
+    assert 100 <= len(admitted) <= 100 + seconds * 100 / 60 + 1
+    assert all(int(a.headers["retry-after"]) >= 1 for a in refused)
+
+
+async def _all_at_once(roots: list[str], key: str, each: int) -> tuple[list[httpx2.Response], float]:
+    limits = httpx2.Limits(max_connections=each)
+    headers = {"authorization": f"Bearer {key}"}
+    async with AsyncExitStack() as stack:
+        clients = [
+            await stack.enter_async_context(
+                httpx2.AsyncClient(base_url=root, headers=headers, limits=limits, timeout=60)
+            )
+            for root in roots
+        ]
+        began = time.monotonic()
+        answers = await asyncio.gather(*(c.get("/api/v1/agents") for _ in range(each) for c in clients))
+        return answers, time.monotonic() - began
 
 
 # CORS

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import asyncpg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -73,10 +74,6 @@ class KeptCounters:
         for ask, one in zip(asks, given, strict=True):
             self.whole_at[ask.key] = self.clock() + one.lead
         return given
-
-    async def ping(self) -> None:
-        if self.away:
-            raise Unavailable("away")
 
     async def sweep(self) -> None:
         pass
@@ -421,6 +418,42 @@ async def test_many_questions_at_once_give_each_unit_once(counters: Counters) ->
 
     answers = await asyncio.gather(*(one() for _ in range(60)))
     assert {key: sum(a[key] for a in answers) for key in keys} == dict.fromkeys(keys, 100)
+
+
+async def test_a_question_that_had_to_wait_takes_nothing_back_from_a_later_one(
+    database: Database, database_url: str
+) -> None:
+    """PostgreSQL's clock is that of the beginning of a statement, and the later one may be through first."""
+    counters = PostgresCounters(database.pool)
+    key = uuid4().bytes
+    await counters.take([ask(key, 1, count=10, span=60)])
+    other = await asyncpg.connect(database_url)
+    try:
+        async with other.transaction():
+            await other.execute("set local role af_system")
+            # stands for a statement that begins later, and holds the row first
+            await other.execute("update rate_counters set need = need where key = $1", key)
+            earlier = asyncio.create_task(counters.take([ask(key, 1, count=10, span=60)]))
+            async with asyncio.timeout(5):
+                while not await other.fetchval("select count(*) from pg_locks where not granted"):  # noqa: ASYNC110 - no event
+                    await asyncio.sleep(0.01)
+            used_up = await other.fetchval(
+                "update rate_counters set whole_at = date_part('epoch', clock_timestamp()) + 60 where key = $1"
+                " returning whole_at",
+                key,
+            )
+        assert (await earlier)[0].units == 0
+    finally:
+        await other.close()
+    assert await database.pool.fetchval("select whole_at from rate_counters where key = $1", key) == used_up
+
+
+async def test_a_clock_that_was_set_back_keeps_nobody_out_for_long(database: Database) -> None:
+    counters = PostgresCounters(database.pool)
+    key = uuid4().bytes
+    await counters.take([ask(key, 1, count=10, span=60)])
+    await database.pool.execute("update rate_counters set whole_at = whole_at + 1e6 where key = $1", key)
+    assert (await counters.take([ask(key, 1, count=10, span=60)]))[0].lead <= 121
 
 
 async def test_postgresql_forgets_counters_that_are_whole(database: Database) -> None:

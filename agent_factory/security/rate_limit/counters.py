@@ -30,10 +30,6 @@ class Counters(Protocol):
         """Give what the counters have, in the order asked; no two asks are about the same counter."""
         ...
 
-    async def ping(self) -> None:
-        """Return when it answers."""
-        ...
-
     async def sweep(self) -> None:
         """Forget counters that are whole again."""
         ...

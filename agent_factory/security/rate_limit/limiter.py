@@ -13,7 +13,7 @@ import structlog
 from agent_factory.kit.errors import Kind, Problem
 from agent_factory.security.auth import Actor
 from agent_factory.security.rate_limit.bucket import Bucket
-from agent_factory.security.rate_limit.counters import Counters
+from agent_factory.security.rate_limit.counters import Ask, Counters
 from agent_factory.security.rate_limit.rules import Rate, parse
 from agent_factory.security.rate_limit.settings import LimitsSettings
 from agent_factory.security.rate_limit.share import Share
@@ -25,7 +25,10 @@ _MOST_ASKS = 1024
 """Counters of one question."""
 _TIGHTEST_FOR = 1.0
 """Seconds between two looks at which of a caller's limits is nearest to its end."""
-_HEAL_EVERY = 1.0
+_HEAL_AFTER, _HEAL_EVERY = 0.1, 1.0
+"""Seconds until the first look whether the counters are back, and at most between two."""
+_PROBE = Ask(b"probe", 0.0, 1, 0, 0.001, 1.0)
+"""A question like any other, for what answers something simpler may still refuse to count."""
 _SWEEP_EVERY = 30.0
 
 Clock = Callable[[], float]
@@ -223,11 +226,13 @@ class Limiter:
         self._healing = asyncio.create_task(self._heal(), name="rate limits heal")
 
     async def _heal(self) -> None:
+        pause = _HEAL_AFTER
         while True:
-            await asyncio.sleep(_HEAL_EVERY)
+            await asyncio.sleep(pause)
             with suppress(Problem):
-                await self._counters.ping()
+                await self._counters.take([_PROBE])
                 break
+            pause = min(2 * pause, _HEAL_EVERY)
         self._share = None
         for bucket in self._buckets.values():
             bucket.refused_until = 0.0

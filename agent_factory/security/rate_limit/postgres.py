@@ -14,7 +14,8 @@ from unnest($1::bytea[], $2::float8[], $3::int[], $4::int[], $5::float8[], $6::f
 cross join lateral (select rate_units(a.lead, a.need, a.extra, a.tick, a.span) as units) u
 order by a.key
 on conflict (key) do update set (whole_at, units, need, extra, tick, span) = (
-  select rate_now() + b.lead + u.units * excluded.tick, u.units,
+  select greatest(rate_now() + b.lead + u.units * excluded.tick,
+                  least(c.whole_at, rate_now() + excluded.span + 60)), u.units,
          excluded.need, excluded.extra, excluded.tick, excluded.span
   from (select greatest(least(c.whole_at - rate_now(), excluded.span),
                         excluded.whole_at - excluded.units * excluded.tick - rate_now(), 0) as lead) b
@@ -24,14 +25,16 @@ on conflict (key) do update set (whole_at, units, need, extra, tick, span) = (
 returning key, units, whole_at - rate_now() as lead
 """
 # A new counter's row is what is excluded where the counter exists, so its moment less its units tells the lead that
-# was asked with. Rows are locked in the order of their keys, so that no two statements wait for each other.
+# was asked with. Rows are locked in the order of their keys, so that no two statements wait for each other. One that
+# began earlier and had to wait may find a moment beyond its own period, and leaves it; only what is a minute beyond,
+# left behind by a clock that was set back, is brought in.
 
 _SWEEP = """
 delete from rate_counters where key in (
-  select key from rate_counters where whole_at < rate_now() limit 10000 for update skip locked
+  select key from rate_counters where whole_at < rate_now() limit $1 for update skip locked
 )
 """
-
+_SWEPT = 10_000
 
 _PROCESSES = "select count(*) from processes where beat_at > now() - interval '1 minute'"
 
@@ -58,14 +61,12 @@ class PostgresCounters:
             [a.extra for a in asks],
             [a.tick for a in asks],
             [a.span for a in asks],
+            again=True,  # the worst that comes of it is a unit less
         )
         found = {row["key"]: Grant(row["units"], row["lead"]) for row in rows}
         return [found[a.key] for a in asks]
 
-    async def ping(self) -> None:
-        """Return when PostgreSQL answers."""
-        await self._pool.fetchval("select 1")
-
     async def sweep(self) -> None:
         """Delete the rows of counters that are whole again."""
-        await self._pool.execute(_SWEEP)
+        while await self._pool.execute(_SWEEP, _SWEPT) == f"DELETE {_SWEPT}":
+            pass

@@ -46,9 +46,5 @@ class RedisCounters:
         given = await self._redis.run(self._script, [self._PREFIX + a.key for a in asks], arguments)
         return [Grant(int(units), float(lead)) for units, lead in zip(given[::2], given[1::2], strict=True)]
 
-    async def ping(self) -> None:
-        """Return when Redis answers."""
-        await self._redis.ping()
-
     async def sweep(self) -> None:
         """Do nothing: Redis forgets by itself."""
