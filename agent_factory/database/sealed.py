@@ -6,6 +6,7 @@ from uuid import UUID
 
 import msgspec
 
+import agent_factory.database.models  # noqa: F401 - its import is what makes the tables known
 from agent_factory.database.base import PLAIN, Base, Sealed, SealedBytes
 from agent_factory.database.driver import Row
 from agent_factory.database.pool import Pool

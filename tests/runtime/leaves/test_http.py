@@ -234,6 +234,22 @@ async def test_a_secret_goes_to_the_host_that_the_author_wrote_and_is_masked_in_
     assert SECRET.encode() not in b"".join(bytes(flows.entry(path).output) for path in flows.recorded())
 
 
+@pytest.mark.parametrize(
+    ("use", "where", "sent"),
+    [
+        ({"header": "X-Key", "format": "{}"}, ("headers", "X-Key"), SECRET),
+        ({"query": "key"}, ("query", "key"), SECRET),
+        ({"format": "Token {}"}, ("headers", "Authorization"), f"Token {SECRET}"),
+    ],
+)
+async def test_a_secret_goes_where_the_task_says(
+    flows: Flows, web: Web, use: dict[str, str], where: tuple[str, str], sent: str
+) -> None:
+    output = await flows.output(call(web.url("/x"), secret={"name": "TOKEN", **use}))
+    assert asked(web)[where[0]][where[1]] == sent
+    assert SECRET not in json.dumps(output)
+
+
 async def test_a_secret_is_masked_in_a_failure(flows: Flows, web: Web) -> None:
     web.answers["/no"] = (403, {"Content-Type": "text/plain"}, f"bad token {SECRET}".encode())
     assert SECRET not in json.dumps(await flows.error(call(web.url("/no"), secret="TOKEN")))
