@@ -128,19 +128,18 @@ class Caller:
             "server": ("127.0.0.1", 8080),
             "state": {},
         }
-        status = 0
+        statuses: list[int] = []
 
         async def receive() -> Message:
             return {"type": "http.request", "body": b"", "more_body": False}
 
         async def send(message: Message) -> None:
-            nonlocal status
             if message["type"] == "http.response.start":
-                status = message["status"]
+                statuses.append(message["status"])
 
         await self._app(scope, receive, send)
-        if status != 200:
-            raise RuntimeError(f"{method} {path}: {status}")
+        if statuses != [200]:
+            raise RuntimeError(f"{method} {path}: {statuses}")
 
 
 @asynccontextmanager
