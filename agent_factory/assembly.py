@@ -34,7 +34,7 @@ from agent_factory.runtime.engine import Engine
 from agent_factory.runtime.flow.leaves import LEAVES
 from agent_factory.runtime.home import FirstOrganization
 from agent_factory.runtime.models import Models
-from agent_factory.runtime.payloads import StoredPayloads
+from agent_factory.runtime.payloads import StoredPayloads, recount_forever
 from agent_factory.runtime.platform import Platform
 from agent_factory.runtime.queue.queue import Queue
 from agent_factory.runtime.queue.worker import Worker
@@ -200,7 +200,7 @@ async def open_platform(
         store = Store(settings.storage, settings.database.data_dir / "objects")
 
         def payloads(organization_id: UUID) -> StoredPayloads:
-            return StoredPayloads(store, str(organization_id))
+            return StoredPayloads(store, str(organization_id), engine.ledger)
 
         queue = Queue(database, settings.queue, payloads, engine.ledger)
         mail = Post(database.pool, vault, settings.mail)
@@ -227,6 +227,8 @@ async def open_platform(
             worker = Worker(queue, database, resources, settings.queue, leaves=LEAVES, store=store, sandbox=sandbox)
             stack.push_async_callback(worker.close, settings.queue.grace)
             stack.push_async_callback(_stop, asyncio.create_task(worker.run_forever(), name="worker"))
+            counting = recount_forever(database.pool, engine.ledger, store)
+            stack.push_async_callback(_stop, asyncio.create_task(counting, name="storage"))
             keys = keep_up_forever(database.pool, vault)
             stack.push_async_callback(_stop, asyncio.create_task(keys, name="keys"))
         if settings.scheduler.enabled:

@@ -1,10 +1,13 @@
 """What a run spends: taken from the limits that bind it before each call, settled after it (S207-S209)."""
 
+from collections.abc import Sequence
 from decimal import Decimal
 
 import msgspec
 
 from agent_factory.core.model import (
+    Embedder,
+    Embeddings,
     ModelAuthFailed,
     ModelError,
     ModelRateLimited,
@@ -149,6 +152,31 @@ class Spending:
         settings = request.settings.model_copy(update={"max_tokens": bound.output_tokens})
         bounded = msgspec.structs.replace(request, settings=settings)
         return Bill(self._ledger, held, bounded, model, bound.input_tokens)
+
+
+async def embed(
+    ledger: Ledger, spender: Spender, model: ResolvedModel, texts: Sequence[str], dimensions: int | None
+) -> Embeddings:
+    """Turn texts into vectors, held against the limits of whoever asks.
+
+    Raises `ModelError`, `BudgetExceeded` or `QuotaExceeded`; the model's
+    provider has to be an `Embedder`.
+    """
+    assert isinstance(model.provider, Embedder)
+    tokens = int(sum(map(count_tokens, texts)) * _MARGIN) + 1
+    most = Call(model.name, tokens, 0, cost(model.model, model.provider.name, Usage(tokens)))
+    held = await ledger.reserve(spender, {Metric.TOKENS: tokens, Metric.USD: most.cost_usd or 0}, call=most)
+    try:
+        made = await model.provider.embed(model.model, texts, dimensions)
+    except BaseException as error:
+        if held is not None:
+            ledger.settle_soon(held, {} if isinstance(error, _UNBILLED) else None)
+        raise
+    if held is not None:
+        counted = made.tokens or tokens
+        used = Call(model.name, counted, 0, cost(made.model, model.provider.name, Usage(counted)))
+        await ledger.settle(held, {Metric.TOKENS: counted, Metric.USD: used.cost_usd or 0}, told=used)
+    return made
 
 
 def _longest(request: ModelRequest, model: ResolvedModel) -> int:

@@ -21,9 +21,9 @@ _decoder = msgspec.json.Decoder(EmbeddingRequest)
     "", name="embeddings", openapi_extra=body(EmbeddingRequest), responses=answer("The vectors, in the order asked.")
 )
 @needs("agent:run", audited=False)
-async def create(request: Request, _: ActorDep, platform: PlatformDep) -> Response:
+async def create(request: Request, actor: ActorDep, platform: PlatformDep) -> Response:
     """Turn texts into vectors. `model` is `vendor:model`, or `demo`."""
     asked = read(await request.body(), _decoder)
-    made = await service.embed(platform, asked.model, asked.texts(), asked.dimensions)
+    made = await service.embed(platform, actor, asked.model, asked.texts(), asked.dimensions)
     raw = embeddings(made.model, made.vectors, made.tokens, asked.encoding_format)
     return Response(raw, media_type="application/json")
