@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from getpass import getpass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -143,5 +144,5 @@ def _find(ctx: typer.Context, name: str) -> str | None:
 def _value() -> str:
     """Read the value where nobody sees it: no argument, for other users of a machine see those."""
     if sys.stdin.isatty():
-        return typer.prompt("Value", hide_input=True)
+        return getpass("Value: ")  # which hides what is typed before it asks, as Typer's own prompt does not
     return sys.stdin.read().removesuffix("\n")

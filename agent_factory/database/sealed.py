@@ -6,9 +6,9 @@ from uuid import UUID
 
 import msgspec
 
-import agent_factory.database.models  # noqa: F401 - its import is what makes the tables known
-from agent_factory.database.base import PLAIN, Base, Sealed, SealedBytes
+from agent_factory.database.base import PLAIN, Sealed, SealedBytes
 from agent_factory.database.driver import Row
+from agent_factory.database.models import DataKeyRow
 from agent_factory.database.pool import Pool
 
 _BATCH = 100
@@ -37,7 +37,8 @@ class SealedValue(msgspec.Struct, frozen=True):
 
 def sealed_columns() -> Iterator[SealedColumn]:
     """List every column of the models that holds sealed values."""
-    for table in Base.metadata.sorted_tables:
+    # asked of a model, for only the import of their package makes all the tables known
+    for table in DataKeyRow.metadata.sorted_tables:
         for column in table.columns:
             if isinstance(column.type, SealedBytes):
                 (key,) = table.primary_key.columns  # a value's place names its row by one column
