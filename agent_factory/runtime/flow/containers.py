@@ -1,7 +1,7 @@
 """Tasks that hold tasks: parallel, map, loop, try and subworkflow (S86, S87)."""
 
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, cast
 
 import msgspec
@@ -22,14 +22,12 @@ from agent_factory.runtime.flow.outcome import (
     FlowLimit,
     Outcome,
     Recursion,
-    Suspended,
     TaskError,
     TaskFailed,
-    WaitFor,
     failure,
 )
 from agent_factory.runtime.flow.rendering import bounded
-from agent_factory.runtime.flow.together import together
+from agent_factory.runtime.flow.together import for_each
 from agent_factory.runtime.flow.variables import Items, Record, Ref, Variables
 
 
@@ -37,7 +35,7 @@ class Runner(msgspec.Struct, frozen=True):
     """How what lies inside a container is run: a level, one task by itself, a whole flow below a prefix."""
 
     level: Callable[[FlowContext, Level], Awaitable[None]]
-    task: Callable[[FlowContext, Node, str, Variables, list[Undo] | None], Awaitable[Outcome]]
+    task: Callable[[FlowContext, Node, str, Variables, dict[str, Undo] | None], Awaitable[Outcome]]
     flow: Callable[[FlowContext, Flow, Any, str], Awaitable[Completed]]
 
 
@@ -54,7 +52,7 @@ class Box(msgspec.Struct, frozen=True):
     place: str
     variables: Variables
     rendered: Mapping[str, Any]
-    undos: list[Undo] | None
+    undos: dict[str, Undo] | None
     run: Runner
 
     def inside(self, key: str, prefix: str, values: dict[str, Any] | None = None) -> Level:
@@ -76,15 +74,17 @@ Container = Callable[[Box], Awaitable[Outcome]]
 
 async def parallel(box: Box) -> Outcome:
     """Run branches side by side."""
-    levels = {name: box.inside(name, f"/{name}/") for name in box.node.inner}
-    await together([_awaited(box.run.level(box.context, level)) for level in levels.values()])
+    levels: dict[str, Level] = {}
+
+    async def branch(name: str) -> None:
+        levels[name] = box.inside(name, f"/{name}/")
+        await box.run.level(box.context, levels[name])
+
+    names = list(box.node.inner)
+    await for_each(box.context, names, branch, lambda name: f"{box.place}/{name}/", len(names))
     shelf = box.context.shelf
-    output = {name: await shelf.load(await level.output(shelf)) for name, level in levels.items()}
-    return Outcome(output=output, labels=_labels(levels.values()))
-
-
-async def _awaited(work: Awaitable[None]) -> None:
-    await work
+    output = {name: await shelf.load(await levels[name].output(shelf)) for name in names}
+    return Outcome(output=output, labels=_labels(levels[name] for name in names))
 
 
 def _labels(levels: Any) -> tuple[str, ...]:  # noqa: ANN401 - levels, of any collection
@@ -102,10 +102,13 @@ async def map_(box: Box) -> Outcome:
         raise FlowLimit(f"The map has {len(many)} items; at most {box.context.limits.map_items} are possible.")
     collector = Collector(len(many), box.context.shelf)
     labels: dict[str, None] = {}
-    todo = iter(range(len(many)))
-    workers = min(config.concurrency, len(many))
-    if workers:
-        await together([_worker(box, many, todo, collector, labels) for _ in range(workers)])
+
+    async def one(index: int) -> None:
+        outcome, size = await _item(box, index, many[index], collector)
+        collector.recorded(index, outcome, size)
+        labels.update(dict.fromkeys(outcome.labels))
+
+    await for_each(box.context, range(len(many)), one, lambda index: f"{box.place}[{index}]", config.concurrency)
     return Outcome(output=await collector.finish(), labels=tuple(labels))
 
 
@@ -118,23 +121,6 @@ async def _items(box: Box) -> Any:  # noqa: ANN401 - any JSON value, hopefully a
     if isinstance(record, Record):
         return await box.context.shelf.load(record["output"], deep=False)
     return record.get("output") if isinstance(record, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] - any JSON value
-
-
-async def _worker(
-    box: Box, items: list[Any], todo: Iterator[int], collector: Collector, labels: dict[str, None]
-) -> None:
-    """Do one item after another until none is left; those that wait are left waiting."""
-    waits: list[WaitFor] = []
-    for index in todo:
-        try:
-            outcome, size = await _item(box, index, items[index], collector)
-        except Suspended as suspended:
-            waits += suspended.waits
-            continue
-        collector.recorded(index, outcome, size)
-        labels |= dict.fromkeys(outcome.labels)
-    if waits:
-        raise Suspended(*waits)
 
 
 async def _item(box: Box, index: int, item: Any, collector: Collector) -> tuple[Outcome, int]:  # noqa: ANN401 - any JSON value
@@ -210,7 +196,7 @@ async def _holds(box: Box, which: str, variables: Variables, *, default: bool) -
 
 async def try_(box: Box) -> Outcome:
     """Run tasks; when one fails undo the completed ones and run `catch`, and in any case `finally`."""
-    undos: list[Undo] = []
+    undos: dict[str, Undo] = {}
     graph = box.node.inner[""]
     level = Level(graph, box.variables, f"{box.place}/", undos)
     first: dict[str, Any] | None = None
@@ -229,13 +215,13 @@ async def try_(box: Box) -> Outcome:
     if error is not None:
         raise TaskFailed(error)
     if box.undos is not None and first is None:
-        box.undos.extend(undos)
+        box.undos.update(undos)
     output = await box.output_of(ended, {"error": first})
     return Outcome(output=output, labels=_labels([level, ended, final]))
 
 
 async def _rescue(
-    box: Box, level: Level, undos: list[Undo], error: dict[str, Any]
+    box: Box, level: Level, undos: dict[str, Undo], error: dict[str, Any]
 ) -> tuple[Level, dict[str, Any] | None]:
     """Undo and catch; gives the level that ended the `try`, and the error that is left, if any."""
     stuck = await _undo(box, undos)
@@ -254,10 +240,10 @@ async def _rescue(
     return caught, None
 
 
-async def _undo(box: Box, undos: list[Undo]) -> list[str]:
+async def _undo(box: Box, undos: dict[str, Undo]) -> list[str]:
     """Undo what has completed, the last first; gives the paths of those that could not be."""
     stuck: list[str] = []
-    for undo in reversed(undos):
+    for undo in reversed(undos.values()):
         assert undo.node.undo is not None
         variables = undo.variables
         if undo.node.texts.input is not None:

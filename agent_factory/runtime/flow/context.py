@@ -12,6 +12,7 @@ from agent_factory.core.graph import Node
 from agent_factory.core.journal import Entry, Journal
 from agent_factory.core.workflow import Flow
 from agent_factory.runtime.compile import Resources
+from agent_factory.runtime.flow.fires import FireDoor, NoFires
 from agent_factory.runtime.flow.made import Made
 from agent_factory.runtime.flow.outcome import Outcome, WaitFor
 from agent_factory.runtime.flow.variables import MemoryPayloads, Payloads, Shelf, Variables
@@ -55,7 +56,7 @@ class EventDoor(Protocol):
 class Slot(Protocol):
     """Gives a turn to tasks with effects, so that tenants share a worker fairly."""
 
-    def __call__(self, context: "FlowContext") -> AbstractAsyncContextManager[None]:
+    def __call__(self, context: "FlowContext", /) -> AbstractAsyncContextManager[None]:
         """Wait for a turn; it ends with the block, and the clock of the task's `timeout` runs in it alone."""
         ...
 
@@ -97,6 +98,7 @@ class FlowContext(msgspec.Struct, frozen=True, kw_only=True):
     flows: Mapping[str, Flow] = {}
     spending: Spending | None = None
     waits: WaitDoor = msgspec.field(default_factory=NoWaits)
+    fires: FireDoor = msgspec.field(default_factory=NoFires)
     events: EventDoor | None = None
     sandbox: Any = None
     slots: Slot | None = None

@@ -1,9 +1,8 @@
 """Walks a workflow's graph: what is recorded is not done again, what waits holds nothing (S83-S89, S97)."""
 
-import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable
 from typing import Any
 
 import msgspec
@@ -31,16 +30,15 @@ from agent_factory.runtime.flow.outcome import (
     Suspended,
     TaskError,
     TaskFailed,
-    WaitFor,
     Waiting,
     failure,
 )
 from agent_factory.runtime.flow.pure import PURE
 from agent_factory.runtime.flow.rendering import bounded, config_of, plain, preview, written
 from agent_factory.runtime.flow.retrying import attempts
-from agent_factory.runtime.flow.together import stop
+from agent_factory.runtime.flow.together import Together
 from agent_factory.runtime.flow.variables import Ref, Variables
-from agent_factory.runtime.flow.watched import Interrupted, WatchedJournal, WatchedPayloads, WatchedWaits
+from agent_factory.runtime.flow.watched import Interrupted, WatchedFires, WatchedJournal, WatchedPayloads, WatchedWaits
 
 
 async def interpret(flow: Flow, document: Any, context: FlowContext) -> FlowEnd:  # noqa: ANN401 - any JSON value
@@ -56,6 +54,7 @@ async def interpret(flow: Flow, document: Any, context: FlowContext) -> FlowEnd:
         context,
         journal=WatchedJournal(context.journal),
         waits=WatchedWaits(context.waits),
+        fires=WatchedFires(context.fires),
         payloads=WatchedPayloads(context.payloads),
         stack=context.stack or (flow.workflow.name,),
     )
@@ -98,37 +97,42 @@ async def run_level(context: FlowContext, level: Level) -> None:
     Raises `TaskFailed` when one fails for good (what is running beside it is
     cancelled), and `Suspended` when nothing but waiting is left. What is
     recorded is taken first, so that a restart begins nothing that an earlier
-    end has already stopped.
+    end has already stopped. A task that waits goes on as soon as something came
+    for it, whatever runs beside it.
     """
-    running = _Running()
+    running: Together[str, Outcome] = Together(context)
     fresh: deque[Node] = deque()
-    waits: list[WaitFor] = []
     try:
         while True:
             _replay(context, level, fresh)
             if fresh and len(running) < context.limits.running:
                 node = fresh.popleft()
                 work = run_task(context, node, level.prefix + node.task.id, level.variables, level.undos)
-                if fresh or running:
-                    running.start(node, work)
+                if fresh or running or running.holding:
+                    running.start(node.task.id, work)
                     continue
                 ended: Awaitable[Outcome] = work  # a task that runs by itself needs nobody to wait for it
-            elif running:
-                node, ended = await running.next()
+            elif running and (one := await running.next()) is not None:
+                node, ended = level.graph.nodes[one[0]], one[1]
             else:
-                break
+                freed = running.freed()
+                if not freed and not running:
+                    break
+                for task_id in freed:
+                    await context.fires.reload(level.prefix + task_id)
+                    fresh.append(level.graph.nodes[task_id])
+                continue
             try:
                 level.ended(node, await ended)
             except TaskFailed as failed:
                 level.failed(node, failed.error)
                 raise
             except Suspended as suspended:
-                waits += suspended.waits
-    except BaseException:
-        await running.stop()
-        raise
-    if waits:
-        raise Suspended(*waits)
+                running.hold(node.task.id, suspended)
+    finally:
+        await running.close()
+    if running.holding:
+        raise Suspended(*running.waits)
 
 
 def _replay(context: FlowContext, level: Level, fresh: deque[Node]) -> None:
@@ -145,48 +149,13 @@ def _replay(context: FlowContext, level: Level, fresh: deque[Node]) -> None:
             level.ended(node, _known(node, outcome))
 
 
-class _Running:
-    """The tasks of a level that run side by side."""
-
-    def __init__(self) -> None:
-        self._tasks: dict[asyncio.Task[Outcome], Node] = {}
-        self._done: deque[asyncio.Task[Outcome]] = deque()
-        self._wake: asyncio.Event | None = None
-
-    def __len__(self) -> int:
-        return len(self._tasks)
-
-    def start(self, node: Node, work: Coroutine[Any, Any, Outcome]) -> None:
-        self._wake = self._wake or asyncio.Event()
-        task = asyncio.create_task(work)
-        self._tasks[task] = node
-        task.add_done_callback(self._note)
-
-    def _note(self, task: asyncio.Task[Outcome]) -> None:
-        assert self._wake is not None
-        self._done.append(task)
-        self._wake.set()
-
-    async def next(self) -> tuple[Node, asyncio.Task[Outcome]]:
-        """Return one that has ended."""
-        assert self._wake is not None
-        while not self._done:
-            self._wake.clear()
-            await self._wake.wait()
-        task = self._done.popleft()
-        return self._tasks.pop(task), task
-
-    async def stop(self) -> None:
-        await stop(self._tasks)
-
-
 def _undoes(node: Node) -> bool:
     """Tell whether a container holds compensations: then it is walked again, to know what has to be undone."""
     return any(graph.undoes for graph in node.inner.values())
 
 
 async def run_task(
-    context: FlowContext, node: Node, path: str, variables: Variables, undos: list[Undo] | None
+    context: FlowContext, node: Node, path: str, variables: Variables, undos: dict[str, Undo] | None
 ) -> Outcome:
     """Run one task and record its end; what is recorded is only returned."""
     context.steps.count += 1
@@ -239,7 +208,7 @@ class _Work:
 
     __slots__ = ("_context", "_node", "_path", "_undos", "shown")
 
-    def __init__(self, context: FlowContext, node: Node, path: str, undos: list[Undo] | None) -> None:
+    def __init__(self, context: FlowContext, node: Node, path: str, undos: dict[str, Undo] | None) -> None:
         self._context = context
         self._node = node
         self._path = path

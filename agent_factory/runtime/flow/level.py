@@ -24,12 +24,12 @@ class Level:
 
     A task is ready when every way to it is decided and at least one was taken;
     it is skipped when none was, and so are those that only it leads to. What
-    can be undone is noted in `undos`, the list of the nearest `try`.
+    can be undone is noted in `undos`, those of the nearest `try` by their paths.
     """
 
     __slots__ = ("_left", "_taken", "graph", "labels", "prefix", "ready", "undos", "variables")
 
-    def __init__(self, graph: Graph, outer: Variables, prefix: str, undos: list[Undo] | None = None) -> None:
+    def __init__(self, graph: Graph, outer: Variables, prefix: str, undos: dict[str, Undo] | None = None) -> None:
         """Begin with the tasks that nothing leads to."""
         self.graph = graph
         self.variables = outer.inside()
@@ -46,7 +46,8 @@ class Level:
         output = read_output(outcome)
         self.variables.values[task_id] = Record(output=output, status=outcome.status, error=outcome.error)
         if node.undo is not None and self.undos is not None and outcome.status == "completed":
-            self.undos.append(Undo(node, self.prefix + task_id, self.variables.inside({"result": output})))
+            path = self.prefix + task_id
+            self.undos[path] = Undo(node, path, self.variables.inside({"result": output}))
         self.labels |= dict.fromkeys(outcome.labels)
         if outcome.status == "failed" and isinstance(node.task.on_error, Goto):
             goto = node.task.on_error.goto

@@ -14,7 +14,7 @@ from agent_factory.core.graph import Node
 from agent_factory.core.journal import Entry
 from agent_factory.core.task import TaskRetry
 from agent_factory.kit.clock import now, rfc3339
-from agent_factory.kit.errors import Problem
+from agent_factory.kit.errors import Problem, Unavailable
 from agent_factory.runtime.flow.context import FlowContext, Slot, read_outcome
 from agent_factory.runtime.flow.outcome import (
     Outcome,
@@ -25,6 +25,7 @@ from agent_factory.runtime.flow.outcome import (
     WaitFor,
     failure,
 )
+from agent_factory.runtime.flow.watched import Interrupted
 
 Attempt = Callable[[int, str], Awaitable[Any]]
 """Does the task once; gets the number of the attempt and the path below which its own steps go."""
@@ -73,6 +74,8 @@ async def _once(context: FlowContext, path: str, number: int, place: str, attemp
         return await attempt(number, place)
     except TaskFailed:
         raise
+    except Unavailable as error:
+        raise Interrupted(error) from error  # a part of ours is away, which is no fault of the task
     except Exception as error:
         if isinstance(error, Problem):
             raise TaskFailed(failure(error, path)) from error

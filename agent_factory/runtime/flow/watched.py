@@ -3,6 +3,7 @@
 from agent_factory.core.journal import Entry, Journal
 from agent_factory.kit.errors import Problem
 from agent_factory.runtime.flow.context import WaitDoor
+from agent_factory.runtime.flow.fires import FireDoor
 from agent_factory.runtime.flow.outcome import WaitFor
 from agent_factory.runtime.flow.variables import Payloads
 
@@ -53,6 +54,22 @@ class WatchedWaits:
         """Make a wait known."""
         try:
             return await self._waits.register(wait)
+        except Exception as error:
+            raise Interrupted(error) from error
+
+
+class WatchedFires:
+    """A journal that cannot be read again interrupts the run."""
+
+    def __init__(self, fires: FireDoor) -> None:
+        """Watch a door."""
+        self._fires = fires
+        self.listeners = fires.listeners
+
+    async def reload(self, path: str) -> None:
+        """Have the journal know again what is recorded."""
+        try:
+            await self._fires.reload(path)
         except Exception as error:
             raise Interrupted(error) from error
 

@@ -114,8 +114,8 @@ def teller(feed: Feed, journal: FlowJournal) -> Callable[[TurnEvent], None]:
     return emit
 
 
-def settlement(run: Claimed, end: FlowEnd, journal: FlowJournal, at: datetime) -> SettleFlow:
-    """Write an end as the row changes that it means."""
+def settlement(run: Claimed, end: FlowEnd, journal: FlowJournal, at: datetime, signals: int) -> SettleFlow:
+    """Write an end as the row changes that it means; `signals` are those that were taken note of."""
     output = error = None
     labels: tuple[str, ...] = ()
     match end:
@@ -137,7 +137,7 @@ def settlement(run: Claimed, end: FlowEnd, journal: FlowJournal, at: datetime) -
         output_tokens=journal.spent.output_tokens,
         cost_usd=journal.spent.cost_usd,
         at=at,
-        signals=run.signals,
+        signals=signals,
         entries=journal.take(),
     )
 

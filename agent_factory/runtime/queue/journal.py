@@ -87,6 +87,10 @@ class FlowJournal:
             self._recorded[entry.path] = entry
             await self.put(entry, durable=False)
 
+    def know(self, recorded: Mapping[str, Entry]) -> None:
+        """Take in what is recorded, for a part of the run that is walked again."""
+        self._recorded.update(recorded)
+
     async def flush(self) -> None:
         """Return when every earlier entry is committed."""
         if not self._rest and not self._writing:

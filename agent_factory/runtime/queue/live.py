@@ -5,6 +5,7 @@ from uuid import UUID
 
 from agent_factory.runtime.hub import EventId
 from agent_factory.runtime.queue.feed import Feed
+from agent_factory.runtime.queue.fires import Fires
 
 
 class LiveFlow:
@@ -16,6 +17,7 @@ class LiveFlow:
         self.organization_id = organization_id
         self.feed: Feed | None = None
         self.task: asyncio.Task[None] | None = None
+        self.fires: Fires | None = None
         self.leaving = False
 
     def opened(self, last: int) -> Feed:

@@ -116,9 +116,9 @@ class Known(msgspec.Struct, frozen=True):
     is_error: bool
 
 
-async def read_paths(pool: Pool, organization_id: UUID, run_id: UUID) -> list[Known]:
-    """List what a run has recorded, in order, without the values."""
-    rows = await pool.fetch(PATHS, run_id, organization_id, again=True)
+async def read_paths(pool: Pool, organization_id: UUID, run_id: UUID, below: str = "") -> list[Known]:
+    """List what a run has recorded, in order, without the values; all of it, or what begins with a path."""
+    rows = await pool.fetch(PATHS, run_id, organization_id, below, again=True)
     return [Known(row["path"], row["ord"], row["kind"], row["name"], row["is_error"]) for row in rows]
 
 

@@ -150,7 +150,10 @@ from run_steps where run_id = $1 and organization_id = $3 and path = any($4::tex
 on conflict do nothing
 """
 
-PATHS = "select path, ord, kind, name, is_error from run_steps where run_id = $1 and organization_id = $2 order by ord"
+PATHS = """
+select path, ord, kind, name, is_error from run_steps
+where run_id = $1 and organization_id = $2 and starts_with(path, $3) order by ord
+"""
 
 ENTRIES = """
 select path, ord, kind, name, input::text as input, output::text as output, is_error, duration_ms, input_tokens,
@@ -202,6 +205,10 @@ select path, kind, data::text as data, result::text as result from run_waits
 where run_id = $1 and resolved_at is not null order by resolved_at, path
 """
 
+SIGNALS = "select signals from runs where id = $1"
+
+COME = "select distinct run_id from run_waits where run_id = any($1::uuid[]) and resolved_at is not null"
+
 FORGET_WAITS = "delete from run_waits where run_id = $1 and path = any($2::text[])"
 
 KEEP_WAITS = "delete from run_waits where run_id = $1 and path <> all($2::text[]) and resolved_at is null"
@@ -212,6 +219,10 @@ from (select distinct run_id from w) d
 where runs.id = d.run_id and runs.status in ('pending', 'running', 'waiting')
 returning runs.id, runs.status
 """
+
+_SAY = """(select pg_notify('af_queue', '') from r limit 1),
+  (select count(pg_notify('af_fires', r.id::text)) from r where r.status = 'running')"""
+"""A run that waits is queued; whoever is at work on one looks what came."""
 
 DUE = f"""
 with due as (
@@ -227,7 +238,7 @@ with due as (
   update approvals set status = 'expired', decided_at = now() from w
   where approvals.run_id = w.run_id and approvals.path = w.path and approvals.status = 'pending'
 ), r as ({_WAKE})
-select count(*) as fired, (select count(*) from r) as woken, (select pg_notify('af_queue', '') from r limit 1)
+select count(*) as fired, (select count(*) from r) as woken, {_SAY}
 from w
 """  # noqa: S608 - constant parts
 
@@ -246,7 +257,7 @@ with a as (
   where run_waits.run_id = a.run_id and run_waits.path = a.path and resolved_at is null
   returning run_waits.run_id
 ), r as ({_WAKE})
-select (select count(*) from a) as decided, (select pg_notify('af_queue', '') from r limit 1)
+select (select count(*) from a) as decided, {_SAY}
 """  # noqa: S608 - constant parts
 
 FIRE = f"""
@@ -255,7 +266,7 @@ with w as (
   where run_id = $1 and organization_id = $2 and path = $3 and resolved_at is null
   returning run_id
 ), r as ({_WAKE})
-select (select count(*) from w) as fired, (select pg_notify('af_queue', '') from r limit 1)
+select (select count(*) from w) as fired, {_SAY}
 """  # noqa: S608 - constant parts
 
 TELL = """

@@ -78,11 +78,11 @@ class Waits:
             await self._pool.execute(KEEP_WAITS, self._run_id, list(paths))
 
 
-async def note(pool: Pool, run_id: UUID, journal: FlowJournal) -> None:
-    """Record in the journal what has come since the run began to wait for it."""
+async def note(pool: Pool, run_id: UUID, journal: FlowJournal) -> bool:
+    """Record in the journal what has come since the run began to wait for it; tells whether anything has."""
     rows = await pool.fetch(RESOLVED, run_id, again=True)
     if not rows:
-        return
+        return False
     for row in rows:
         await journal.note(
             Entry(
@@ -95,6 +95,7 @@ async def note(pool: Pool, run_id: UUID, journal: FlowJournal) -> None:
         )
     await journal.flush()
     await pool.execute(FORGET_WAITS, run_id, [row["path"] for row in rows], again=True)
+    return True
 
 
 def decided(decision: Decision) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from agent_factory.runtime.flow.outcome import Completed, Failed, FlowEnd, Waiti
 from agent_factory.runtime.journal import Fenced, Writer
 from agent_factory.runtime.queue.activation import Claimed, open_journal, settlement, teller, told
 from agent_factory.runtime.queue.events import bring
+from agent_factory.runtime.queue.fires import Fires
 from agent_factory.runtime.queue.gate import Gate
 from agent_factory.runtime.queue.heartbeat import Heartbeat
 from agent_factory.runtime.queue.journal import FlowJournal
@@ -32,7 +33,7 @@ from agent_factory.runtime.queue.queue import Events, Queue
 from agent_factory.runtime.queue.retention import Retention, Values
 from agent_factory.runtime.queue.rows import read_input
 from agent_factory.runtime.queue.settings import QueueSettings
-from agent_factory.runtime.queue.statements import CLAIM, DUE, GIVE_BACK, NEXT_DUE, OWNED, TAKE_BACK
+from agent_factory.runtime.queue.statements import CLAIM, COME, DUE, GIVE_BACK, NEXT_DUE, OWNED, TAKE_BACK
 from agent_factory.runtime.queue.turn import Turn
 from agent_factory.runtime.queue.waits import Waits
 from agent_factory.runtime.queue.writing import FlowWriter
@@ -85,6 +86,9 @@ class Worker:
         self._work = asyncio.Event()
         self._timer = asyncio.Event()
         self._events = asyncio.Event()
+        self._fires = asyncio.Event()
+        self._fired: set[UUID] = set()
+        """Runs for which something came."""
         self._claiming = asyncio.Lock()
         self._last = _NOBODY
         """The organisation that was served last."""
@@ -103,17 +107,20 @@ class Worker:
         await self._database.listen("af_queue", self._poked)
         await self._database.listen("af_runs", self._heard)
         await self._database.listen("af_events", self._told)
+        await self._database.listen("af_fires", self._came)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._again(self._beat, "beating"), name="heartbeat of the worker")
                 group.create_task(self._again(self._claim, "claiming"), name="claims of the worker")
                 group.create_task(self._again(self._wake, "waking"), name="timers of the worker")
                 group.create_task(self._again(self._bring, "bringing events round"), name="events of the worker")
+                group.create_task(self._again(self._look, "looking what came"), name="fires of the worker")
                 group.create_task(self._retention.keep_forever(), name="retention")
         finally:
             await self._database.unlisten("af_queue", self._poked)
             await self._database.unlisten("af_runs", self._heard)
             await self._database.unlisten("af_events", self._told)
+            await self._database.unlisten("af_fires", self._came)
 
     async def close(self, grace: float = 0.0) -> None:
         """Let runs end for `grace` seconds, then hand over what is left: others go on with it at once."""
@@ -197,6 +204,19 @@ class Worker:
         if not await bring(self._pool, self._queue.subscribers):
             await self._until(self._events, self._settings.poll)
 
+    async def _look(self) -> None:
+        """Let runs at work take note of what came for them; what nobody told of is found by looking."""
+        self._fires.clear()
+        await self._until(self._fires, self._settings.poll)
+        fired, self._fired = self._fired, set()
+        if not fired and self._live:
+            rows = await self._pool.fetch(COME, list(self._live), again=True)
+            fired = {row["run_id"] for row in rows}
+        found = [live.fires for each in fired if (live := self._live.get(each)) is not None and live.fires is not None]
+        for outcome in await asyncio.gather(*(fires.look() for fires in found), return_exceptions=True):
+            if isinstance(outcome, Exception) and not isinstance(outcome, Fenced | Unavailable):
+                raise outcome
+
     @staticmethod
     async def _until(event: asyncio.Event, seconds: float) -> None:
         with suppress(TimeoutError):
@@ -208,6 +228,11 @@ class Worker:
 
     def _told(self, _payload: str) -> None:
         self._events.set()
+
+    def _came(self, payload: str) -> None:
+        if payload:
+            self._fired.add(UUID(payload))
+        self._fires.set()
 
     def _heard(self, payload: str) -> None:
         """Give up a run that ended elsewhere."""
@@ -235,6 +260,7 @@ class Worker:
     async def _work_on(self, live: LiveFlow, run: Claimed) -> None:
         """Interpret a run and commit its end; nothing is raised."""
         journal = FlowJournal(self._journals, run.id, run.organization_id, run.epoch)
+        signals = run.signals
         try:
             try:
                 self._check(run)
@@ -243,6 +269,7 @@ class Worker:
                 feed = live.opened(journal.last)
                 self._queue.pokes.poke(run.id)
                 waits = Waits(self._pool, run.id, run.epoch, self.owner, self._timer.set)
+                fires = live.fires = Fires(self._pool, run, journal, pinned)
                 context = FlowContext(
                     journal=journal,
                     run_id=str(run.id),
@@ -253,6 +280,7 @@ class Worker:
                     flows=pinned.flows,
                     spending=self._spending(run),
                     waits=waits,
+                    fires=fires,
                     events=Events(self._queue, run.organization_id, run.id),
                     sandbox=self._sandbox,
                     limits=self._limits,
@@ -263,6 +291,7 @@ class Worker:
                 end = await interpret(pinned.flow, read_input(run.input), context)
                 if isinstance(end, Waiting):
                     await waits.settle(end.waits)
+                    signals = await fires.close(end.waits)
             except (Fenced, Unavailable):
                 raise
             except Problem as problem:
@@ -272,7 +301,7 @@ class Worker:
             except Exception:
                 log.exception("a workflow run broke", run_id=str(run.id))
                 end = Failed(failure(InternalFailure("The run broke; the server's log says how."), ""), "")
-            await self._settle(live, run, journal, end)
+            await self._settle(live, run, journal, end, signals)
         except asyncio.CancelledError:
             with suppress(Problem):
                 await journal.flush()
@@ -291,8 +320,8 @@ class Worker:
         if run.attempts >= self._settings.attempts:
             raise RunInterrupted(f"Its workers died {run.attempts} times without getting further.")
 
-    async def _settle(self, live: LiveFlow, run: Claimed, journal: FlowJournal, end: FlowEnd) -> None:
-        settled = settlement(run, end, journal, now())
+    async def _settle(self, live: LiveFlow, run: Claimed, journal: FlowJournal, end: FlowEnd, signals: int) -> None:
+        settled = settlement(run, end, journal, now(), signals)
         try:
             status = await self._writer.settle(settled)
         except (Fenced, Unavailable):
@@ -300,7 +329,7 @@ class Worker:
         except Exception:
             log.exception("a run's end could not be kept", run_id=str(run.id))
             end = Failed(failure(InternalFailure("The run's end could not be kept."), ""), "")
-            status = await self._writer.settle(settlement(run, end, journal, now()))
+            status = await self._writer.settle(settlement(run, end, journal, now(), signals))
         if live.feed is None:
             return
         if isinstance(end, Completed | Failed):

@@ -212,3 +212,17 @@ async def test_a_journal_that_cannot_be_written_to_ends_the_interpretation_not_a
     with pytest.raises(type(problem), match=str(problem)):
         await world.run(tasks)
     assert "t/catch/c" not in world.called
+
+
+async def test_a_part_of_ours_that_is_away_interrupts_the_run_and_fails_no_task() -> None:
+    """A task that looks something up while the database is away, say; the run goes on when it is back."""
+
+    def look_up(**_arguments: Any) -> None:
+        raise Unavailable("The database does not answer.")
+
+    world = World({"look_up": look_up})
+    with pytest.raises(Unavailable):
+        await world.run([tool("a", "look_up", retry=AT_ONCE)])
+    assert world.journal.get("a") is None
+    world.tools["look_up"] = flaky()
+    assert await world.output([tool("a", "look_up", arguments={"value": 1}, retry=AT_ONCE)]) == 1
