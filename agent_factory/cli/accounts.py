@@ -31,14 +31,14 @@ def login(
 
     state, url = options.of(ctx).state, client.url_of(ctx)
     device = state.devices.get(f"{email.lower()} {url}")
-    asked = {"email": email, "password": _secret("Password"), "otp": otp, "organization_id": organization}
+    asked = {"email": email, "password": secret("Password"), "otp": otp, "organization_id": organization}
     asked |= {"device": device} if device else {}
     try:
         given = client.call_openly(ctx, "/auth/login", json=asked).data
     except Told as problem:
         if problem.reported_code != "otp_required" or not sys.stdin.isatty():
             raise
-        given = client.call_openly(ctx, "/auth/login", json={**asked, "otp": _secret("Code")}).data
+        given = client.call_openly(ctx, "/auth/login", json={**asked, "otp": secret("Code")}).data
     with state.one_at_a_time():
         expires_at = time.time() + given["expires_in"]
         state.keep_login(SignedIn(url, email, given["access_token"], given["refresh_token"], expires_at))
@@ -83,9 +83,23 @@ def set_password(ctx: typer.Context) -> None:
 
     body: dict[str, str] = {}
     if client.call(ctx, "GET", "/auth/account").data["has_password"]:
-        body["current_password"] = _secret("Present password")
-    client.call(ctx, "POST", "/auth/password", json={**body, "password": _secret("New password", twice=True)})
+        body["current_password"] = secret("Present password")
+    client.call(ctx, "POST", "/auth/password", json={**body, "password": secret("New password", twice=True)})
     typer.echo("the password is set")
+
+
+@app.command()
+def register(
+    ctx: typer.Context,
+    email: Email,
+    name: Annotated[str, typer.Option(help="Your name.")] = "",
+    organization: Annotated[str, typer.Option(help="Name of the organisation that you found.")] = "Home",
+) -> None:
+    """Make an account and an organisation, where the server is open to all; a letter says how to go on."""
+    from agent_factory.cli import client
+
+    body = {"email": email, "name": name, "organization": organization, "password": secret("Password", twice=True)}
+    typer.echo(client.call_openly(ctx, "/auth/register", json=body).data["detail"])
 
 
 @app.command()
@@ -93,7 +107,7 @@ def verify(ctx: typer.Context, token: Token, email: Email) -> None:
     """Confirm your address with the token of the letter and the password that you registered with."""
     from agent_factory.cli import client
 
-    body = {"email": email, "token": token, "password": _secret("Password")}
+    body = {"email": email, "token": token, "password": secret("Password")}
     client.call_openly(ctx, "/auth/verify-email", json=body)
     typer.echo(f"{email} is confirmed; log in with: agent-factory login --email {email}")
 
@@ -115,7 +129,7 @@ def reset_password(ctx: typer.Context, token: Token, email: Email) -> None:
     """Choose a new password with the token of the letter. Every session of the account ends."""
     from agent_factory.cli import client
 
-    body = {"email": email, "token": token, "password": _secret("New password", twice=True)}
+    body = {"email": email, "token": token, "password": secret("New password", twice=True)}
     client.call_openly(ctx, "/auth/reset-password", json=body)
     typer.echo("the password is set")
 
@@ -125,9 +139,9 @@ def enable(ctx: typer.Context) -> None:
     """Ask for a code of your authenticator at every login from now on."""
     from agent_factory.cli import client
 
-    made = client.call(ctx, "POST", "/auth/second-factor", json={"password": _secret("Password")}).data
+    made = client.call(ctx, "POST", "/auth/second-factor", json={"password": secret("Password")}).data
     typer.echo(f"{_ENROLLED}\n\n    {made['secret']}\n    {made['otpauth_uri']}\n")
-    given = client.call(ctx, "POST", "/auth/second-factor:confirm", json={"otp": _secret("Code")}).data
+    given = client.call(ctx, "POST", "/auth/second-factor:confirm", json={"otp": secret("Code")}).data
     _show_codes(given["recovery_codes"])
 
 
@@ -149,7 +163,7 @@ def recovery_codes(ctx: typer.Context) -> None:
 
 
 def _both() -> dict[str, str]:
-    return {"password": _secret("Password"), "otp": _secret("Code")}
+    return {"password": secret("Password"), "otp": secret("Code")}
 
 
 def _ask(ctx: typer.Context, path: str, email: str) -> None:
@@ -164,7 +178,7 @@ def _show_codes(codes: list[str]) -> None:
         typer.echo(f"    {code}")
 
 
-def _secret(what: str, *, twice: bool = False) -> str:
+def secret(what: str, *, twice: bool = False) -> str:
     """Ask for a secret without showing it; without a terminal, read the next line of stdin."""
     from agent_factory.cli.problems import Refused
 

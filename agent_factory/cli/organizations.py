@@ -105,6 +105,28 @@ def invitations(ctx: typer.Context, limit: Limit = 20, form: FormatOption = Form
     show(client.call(ctx, "GET", f"{_own(ctx)}/invitations", params={"limit": limit}).data["data"], form, _INVITED)
 
 
+@members.command()
+def accept(
+    ctx: typer.Context,
+    token: Annotated[str, typer.Argument(metavar="TOKEN", help="The token of the letter.")],
+    name: Annotated[str, typer.Option(help="Your name, if you have no account yet.")] = "",
+) -> None:
+    """Accept an invitation. Who has no account yet is asked for a password, or gives it on a line of stdin."""
+    from agent_factory.cli import client
+    from agent_factory.cli.accounts import secret
+    from agent_factory.cli.problems import Told
+
+    body = {"token": token, "name": name}
+    try:
+        joined = client.call_openly(ctx, "/auth/accept-invitation", json=body).data
+    except Told as problem:
+        if problem.reported_code != "password_needed":
+            raise
+        body["password"] = secret("New password", twice=True)
+        joined = client.call_openly(ctx, "/auth/accept-invitation", json=body).data
+    typer.echo(f"you are {joined['role']} of {joined['organization_id']}; log in with: agent-factory login")
+
+
 @members.command("role")
 def set_role(ctx: typer.Context, person: Person, role: RoleName) -> None:
     """Give a person another role."""

@@ -22,7 +22,7 @@ VERBS: Mapping[str, tuple[str, ...]] = {
     "agent": _LIFE,
     "workflow": _LIFE,
     "team": ("create", "edit", "delete", "grant"),
-    "org": ("edit", "suspend", "delete", "roles", "audit", "budgets", "limits", "quotas", "secrets", "usage"),
+    "org": ("edit", "suspend", "delete", "roles", "audit", "budgets", "quotas", "secrets", "usage"),
     "user": ("manage",),
     "billing": ("read", "manage"),
     "marketplace": ("publish", "purchase"),

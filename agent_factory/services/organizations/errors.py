@@ -77,6 +77,20 @@ class InvitationClosed(Conflict):
     title = "The invitation is closed"
 
 
+class PasswordNeeded(Invalid):
+    """A newcomer who has not said with which password to make an account."""
+
+    code = "password_needed"
+    title = "Choose a password"
+
+    def __init__(self) -> None:
+        """Point at the field."""
+        super().__init__(
+            "You have no account yet; choose its password.",
+            errors=[FieldError("/password", "this field is required")],
+        )
+
+
 class InvitationInvalid(NotFound):
     """A token that lets nobody in: unknown, used, revoked or too old; which of them is not told."""
 

@@ -8,7 +8,6 @@ from agent_factory.database.models import AccountRow, InvitationRow, UserRow
 from agent_factory.database.session import ReadSession, Session
 from agent_factory.kit import ids
 from agent_factory.kit.clock import now
-from agent_factory.kit.errors import FieldError, Invalid
 from agent_factory.runtime.platform import Platform
 from agent_factory.security.audit import Event, record
 from agent_factory.security.auth import system
@@ -45,8 +44,8 @@ async def accept(platform: Platform, token: str, *, name: str, password: str | N
 
     Whoever has the token reads the address's mail: an account of that address
     joins as it is, and where there is none, one is made. Raises
-    `InvitationInvalid`, `RegistrationClosed` where nobody new may come, or
-    `Invalid` for a password that is missing or weak.
+    `InvitationInvalid`, `RegistrationClosed` where nobody new may come,
+    `PasswordNeeded`, or `Invalid` for a weak one.
     """
     digest = token_hash(token)
     async with platform.database.system() as session:
@@ -89,9 +88,7 @@ async def _newcomer(platform: Platform, email: str, name: str, password: str | N
     if platform.registration == "closed":
         raise errors.RegistrationClosed("Nobody new may come in here; only known accounts can be invited.")
     if password is None:
-        raise Invalid(
-            "You have no account yet; choose its password.", errors=[FieldError("/password", "this field is required")]
-        )
+        raise errors.PasswordNeeded
     return Newcomer(name, await auth.new_password(platform.passwords, password, names=(email, name)))
 
 
