@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from agent_factory.api.admission import Gate
 from agent_factory.api.body import check_json
-from agent_factory.api.cors import PREFLIGHT, Lines, allowing
+from agent_factory.api.cors import Lines, preflight
 from agent_factory.api.edge import Edge
 from agent_factory.api.problems import (
     InternalError,
@@ -170,7 +170,7 @@ class _Exchange:
         await self._state["standing"].admit()
         if self._origin is None or not await app.origins.allowed_by(self._origin):
             raise OriginNotAllowed("No organisation allows pages of this origin to read its answers.")
-        headers = [allowing(self._origin), *PREFLIGHT]
+        headers = preflight(self._origin, self._headers.get(b"access-control-request-headers", b"authorization"))
         await self._send({"type": "http.response.start", "status": 204, "headers": headers})
         await self._send({"type": "http.response.body", "body": b""})
 

@@ -124,7 +124,13 @@ def serve_uvicorn(load: Load, host: str, port: int, *, ready: Callable[[], None]
     _watch(host, port, ready, stopped)
     try:
         uvicorn.run(
-            load(), host=host, port=port, log_level="error", access_log=False, timeout_graceful_shutdown=_GRACE_SECONDS
+            load(),
+            host=host,
+            port=port,
+            log_level="error",
+            access_log=False,
+            proxy_headers=False,  # the application knows whom to believe
+            timeout_graceful_shutdown=_GRACE_SECONDS,
         )
     finally:
         stopped.set()

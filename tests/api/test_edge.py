@@ -7,7 +7,7 @@ import json
 import re
 import secrets
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -433,6 +433,14 @@ async def test_what_is_open_to_all_is_limited_by_address(database_url: str, path
     assert 429 not in answers[:2]
 
 
+async def test_an_invented_address_has_no_limit_of_its_own(database_url: str) -> None:
+    """Abuse 75."""
+    async with limited(database_url, address="2/hour") as app, from_anywhere(app) as http:
+        invented = [{"x-forwarded-for": f"192.0.2.{n}", "forwarded": f"for=192.0.2.{n}"} for n in range(4)]
+        answers = [(await http.get("/openapi.json", headers=headers)).status_code for headers in invented]
+    assert answers == [200, 200, 429, 429]
+
+
 async def test_probes_are_never_limited(database_url: str) -> None:
     async with limited(database_url, address="1/hour") as app, from_anywhere(app) as http:
         assert {(await http.get(path)).status_code for path in ("/health", "/ready") for _ in range(5)} == {200}
@@ -520,8 +528,8 @@ async def test_an_error_is_read_like_any_answer_and_a_stranger_reads_nothing(cli
     assert "access-control-allow-origin" not in unknown.headers
 
 
-def preflight(origin: str, **more: str) -> dict[str, str]:
-    return {"origin": origin, "access-control-request-method": "POST", **more}
+def preflight(origin: str, more: Mapping[str, str] | None = None) -> dict[str, str]:
+    return {"origin": origin, "access-control-request-method": "POST", **(more or {})}
 
 
 @pytest.mark.usefixtures("fresh")
@@ -529,10 +537,11 @@ async def test_a_preflight_needs_no_credentials_but_an_origin_that_somebody_allo
     client: Client, anyone: Client
 ) -> None:
     await allow(client, ["https://preflight.example.com"])
-    good = await anyone.options("/api/v1/agents", headers=preflight("https://preflight.example.com"))
+    asked = {"access-control-request-headers": "authorization,x-stainless-os"}
+    good = await anyone.options("/api/v1/agents", headers=preflight("https://preflight.example.com", asked))
     assert good.status_code == 204
     assert good.headers["access-control-allow-origin"] == "https://preflight.example.com"
-    assert "authorization" in good.headers["access-control-allow-headers"]
+    assert good.headers["access-control-allow-headers"] == "authorization,x-stainless-os"
     assert "PATCH" in good.headers["access-control-allow-methods"]
     assert "access-control-allow-credentials" not in good.headers
     for origin in ("https://evil.example.com", "null", "*", "https://preflight.example.com.evil.org", "x" * 5000):
