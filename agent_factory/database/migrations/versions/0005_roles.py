@@ -24,6 +24,7 @@ def upgrade() -> None:
     op.execute("SET LOCAL lock_timeout = '5s'")
     for column, kind in (("suspended_at", sa.DateTime(timezone=True)), ("suspended_by", sa.Uuid()), ("deleted_at", sa.DateTime(timezone=True))):
         op.add_column("organizations", sa.Column(column, kind, nullable=True))
+    rename_roles()
     tables()
     for table, of_system in TENANT_TABLES.items():
         wall(table, ALL, of_system)
@@ -35,6 +36,15 @@ def downgrade() -> None:
         op.drop_table(table)
     for column in ("deleted_at", "suspended_by", "suspended_at"):
         op.drop_column("organizations", column)
+
+
+def rename_roles() -> None:
+    """Name the roles of those who are there as the specification does."""
+    # the owner of the tables is held back by their wall too
+    op.execute("ALTER TABLE users NO FORCE ROW LEVEL SECURITY")
+    op.execute("UPDATE users SET role = 'organization_owner' WHERE role = 'owner'")
+    op.execute("UPDATE users SET role = 'admin' WHERE role = 'organization_admin'")
+    op.execute("ALTER TABLE users FORCE ROW LEVEL SECURITY")
 
 
 def tables() -> None:
