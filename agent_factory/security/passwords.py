@@ -9,9 +9,9 @@ import asyncio
 import os
 import threading
 import unicodedata
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from typing import NewType, TypeVar
 
 import msgspec
@@ -76,6 +76,8 @@ class Passwords:
         threads = self.settings.threads or max(1, (os.cpu_count() or 2) // 2)
         self._most = threads + self.settings.waiting
         self._inside = 0
+        self._turns = asyncio.Semaphore(threads + 1)
+        self._in_line = 0
         self._threads = ThreadPoolExecutor(threads, "passwords", initializer=_step_back)
         self._hasher = PasswordHasher(
             time_cost=self.settings.iterations,
@@ -95,6 +97,25 @@ class Passwords:
         Raises `TooManyLogins`.
         """
         return await self._within(lambda: self._check(hashed, password))
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncGenerator[None, None]:
+        """Let few do at a time what leads to a hash: one more than can be hashed, so that no thread idles.
+
+        The others wait before they have asked the database for anything, and
+        stand in nobody's way there. Raises `TooManyLogins` where too many wait.
+        """
+        if self._turns.locked() and self._in_line >= self.settings.waiting:
+            raise _busy()
+        self._in_line += 1
+        try:
+            await self._turns.acquire()
+        finally:
+            self._in_line -= 1
+        try:
+            yield
+        finally:
+            self._turns.release()
 
     def close(self) -> None:
         """Take nothing more; what waits is dropped."""
@@ -119,7 +140,7 @@ class Passwords:
 
     async def _within(self, work: Callable[[], T]) -> T:
         if self._inside >= self._most:
-            raise TooManyLogins("Try again in a moment.", retry_after=2)
+            raise _busy()
         self._inside += 1
         running = asyncio.get_running_loop().run_in_executor(self._threads, work)
         # counted until it is done, and not until somebody stops waiting: the thread goes on either way
@@ -130,6 +151,10 @@ class Passwords:
         self._inside -= 1
         if not done.cancelled():
             done.exception()  # whoever waited may be gone
+
+
+def _busy() -> TooManyLogins:
+    return TooManyLogins("Try again in a moment.", retry_after=2)
 
 
 def _bytes(password: str) -> bytes:

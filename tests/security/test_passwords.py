@@ -158,6 +158,30 @@ async def test_a_place_is_free_only_once_its_thread_is_done() -> None:
     passwords.close()
 
 
+async def test_few_have_a_turn_at_a_time_and_some_wait() -> None:
+    passwords = Passwords(PasswordSettings(memory=8, iterations=1, threads=1, waiting=2))
+    leaving, inside = asyncio.Event(), 0
+
+    async def come() -> None:
+        nonlocal inside
+        async with passwords.turn():
+            inside += 1
+            await leaving.wait()
+
+    coming = [asyncio.create_task(come()) for _ in range(5)]
+    await asyncio.wait(coming, return_when=asyncio.FIRST_COMPLETED)
+    assert inside == 2
+    assert [each.done() for each in coming] == [False] * 4 + [True]
+    assert isinstance(coming[4].exception(), TooManyLogins)
+    coming[2].cancel()
+    leaving.set()
+    await asyncio.wait(coming)
+    assert inside == 3
+    async with passwords.turn():
+        pass
+    passwords.close()
+
+
 async def test_the_loop_goes_on_while_passwords_are_hashed() -> None:
     passwords = Passwords(PasswordSettings(threads=1))
     hashing = asyncio.create_task(passwords.hash("correct-horse-staple-9"))

@@ -59,6 +59,11 @@ async def log_in(platform: Platform, credentials: Credentials, login: Login) -> 
     wrong (abuse 18), `OtpRequired`, `OtpRefused`, `NotAMember`,
     `TooManyAttempts` (abuse 19) or `TooManyLogins`.
     """
+    async with platform.passwords.turn():
+        return await _log_in(platform, credentials, login)
+
+
+async def _log_in(platform: Platform, credentials: Credentials, login: Login) -> LoggedIn:
     found = await _find(platform, login)
     checked = await _check(platform, found, login.password)
     account = found.account
