@@ -18,6 +18,7 @@ _ALSO: tuple[tuple[type[BaseModel], Literal["serialization", "validation"]], ...
     (Workflow, "validation"),
 )
 """Schemas that routes refer to by name."""
+_CREDENTIALS = [{"api_key": list[str]()}]
 _ABOUT = "Build, run, expose and sell AI agents. Errors are RFC 9457 problems with a stable `code`."
 
 
@@ -32,6 +33,7 @@ def document(app: FastAPI) -> dict[str, Any]:
             routes=app.routes,
             separate_input_output_schemas=True,
         )
+        _secure(made["paths"])
         schemas: dict[str, Any] = made.setdefault("components", {}).setdefault("schemas", {})
         for model, mode in _ALSO:
             schema = model.model_json_schema(ref_template=_REF, mode=mode)
@@ -39,6 +41,14 @@ def document(app: FastAPI) -> dict[str, Any]:
             schemas[model.__name__] = schema
         app.openapi_schema = known = cast("dict[str, Any]", _with_definitions(made))
     return known
+
+
+def _secure(paths: dict[str, Any]) -> None:
+    """Say of every operation that needs a permission that it needs credentials, whether or not it looks at them."""
+    for item in paths.values():
+        for operation in item.values():
+            if "x-permission" in operation:
+                operation["security"] = _CREDENTIALS
 
 
 def _with_definitions(node: Any) -> Any:  # noqa: ANN401 - any JSON value

@@ -38,6 +38,11 @@ async def member_by_email(session: ReadSession, organization_id: UUID, email: st
     return (await session.scalars(query)).one_or_none()
 
 
+async def members_by_ids(session: ReadSession, actor: Actor, ids: Collection[UUID]) -> list[UserRow]:
+    """Find some members of the organisation."""
+    return list(await session.scalars(owned_by(actor, UserRow).where(UserRow.id.in_(ids))))
+
+
 async def count_active(session: ReadSession, actor: Actor, roles: Collection[str], *, without: UUID) -> int:
     """Count the active members who have one of some roles, without one of them."""
     query = select(func.count()).where(

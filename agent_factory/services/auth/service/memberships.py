@@ -1,5 +1,6 @@
 """The memberships of people in organisations, for the room that manages them."""
 
+from collections.abc import Collection
 from uuid import UUID
 
 from agent_factory.database.models import AccountRow, UserRow
@@ -33,6 +34,11 @@ async def held_member(session: Session, actor: Actor, user_id: UUID) -> UserRow:
 async def member_by_email(session: ReadSession, organization_id: UUID, email: str) -> UserRow | None:
     """Find the member with an address, in any spelling of it."""
     return await queries.member_by_email(session, organization_id, email)
+
+
+async def members_by_ids(session: ReadSession, actor: Actor, ids: Collection[UUID]) -> dict[UUID, UserRow]:
+    """Give some members of the organisation, by their ids."""
+    return {row.id: row for row in await queries.members_by_ids(session, actor, ids)}
 
 
 async def standing_of(session: ReadSession, user: UserRow) -> Standing:

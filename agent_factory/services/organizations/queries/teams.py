@@ -2,10 +2,8 @@
 
 from uuid import UUID
 
-from sqlalchemy import select
-
 from agent_factory.database.base import owned_by
-from agent_factory.database.models import TeamMemberRow, TeamRow, UserRow
+from agent_factory.database.models import TeamMemberRow, TeamRow
 from agent_factory.database.session import ReadSession, Session
 from agent_factory.security.auth import Actor
 
@@ -31,18 +29,12 @@ async def member(session: ReadSession, actor: Actor, team_id: UUID, user_id: UUI
 
 async def members(
     session: ReadSession, actor: Actor, team_id: UUID, limit: int, after: UUID | None
-) -> list[tuple[TeamMemberRow, UserRow]]:
-    """List who is in a team, the newest people first."""
-    query = (
-        select(TeamMemberRow, UserRow)
-        .join(UserRow, UserRow.id == TeamMemberRow.user_id)
-        .where(TeamMemberRow.organization_id == actor.organization_id, TeamMemberRow.team_id == team_id)
-        .order_by(UserRow.id.desc())
-        .limit(limit)
-    )
+) -> list[TeamMemberRow]:
+    """List the places in a team, those of the newest people first."""
+    query = owned_by(actor, TeamMemberRow).where(TeamMemberRow.team_id == team_id)
     if after is not None:
-        query = query.where(UserRow.id < after)
-    return [(row[0], row[1]) for row in await session.execute(query)]
+        query = query.where(TeamMemberRow.user_id < after)
+    return list(await session.scalars(query.order_by(TeamMemberRow.user_id.desc()).limit(limit)))
 
 
 async def add(session: Session, row: TeamRow | TeamMemberRow) -> None:

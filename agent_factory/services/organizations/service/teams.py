@@ -74,7 +74,9 @@ async def list_team(
     """List who is in a team; raises `TeamNotFound`."""
     await get_team(session, actor, team_id)
     rows = await queries.members(session, actor, team_id, limit + 1, after)
-    return page(rows, limit, rows[limit - 1][1].id if len(rows) > limit else None)
+    people = await auth.members_by_ids(session, actor, [row.user_id for row in rows])
+    found = [(row, people[row.user_id]) for row in rows]
+    return page(found, limit, rows[limit - 1].user_id if len(rows) > limit else None)
 
 
 async def put_in_team(
