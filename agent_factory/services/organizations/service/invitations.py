@@ -111,7 +111,8 @@ def _one_line(text: str) -> str:
 def _letter(organization: OrganizationRow, row: InvitationRow, token: str) -> str:
     return (
         f"You are invited to the organisation {_one_line(organization.name)!r} as {row.role}.\n\n"
-        f"Accept it with this token, until {rfc3339(row.expires_at)}:\n\n    {token}\n\n"
-        "Run `agent-factory member accept`, or send it to POST /api/v1/auth/accept-invitation.\n"
-        "If you expect no invitation, do nothing: without the token nobody joins in your name.\n"
+        f"Accept it until {rfc3339(row.expires_at)}:\n\n"
+        f"    agent-factory member accept {token}\n\n"
+        "or send the token to POST /api/v1/auth/accept-invitation. If you expect no invitation, do nothing: without "
+        "the token nobody joins in your name.\n"
     )
