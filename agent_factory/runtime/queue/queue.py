@@ -122,7 +122,7 @@ class Queue:
         `QuotaExceeded` where nothing is left for it.
         """
         pinned = self.snapshots.of(start.flow, start.agents, start.flows)
-        op = self.enqueued(start, pinned)
+        op = await self._enqueued(start, pinned)
         async with self.ledger.one_run(spender_of(start)) as counted:
             counted.new = new = await self._writer.start(op)
         self.stored(start.organization_id, op.snapshot, pinned)
@@ -134,7 +134,7 @@ class Queue:
         self, start: StartRun, pinned: Pinned, statement: str, source: UUID, paths: list[str]
     ) -> Started:
         """Queue a run together with steps of another one, all or nothing."""
-        op = self.enqueued(start, pinned)
+        op = await self._enqueued(start, pinned)
         async with self.ledger.one_run(spender_of(start)) as counted, self.pool.transaction() as connection:
             rows = await connection.fetch(ENQUEUE, *columns([row_of(op)], WIDTH))
             counted.new = new = bool(rows[0]["new"])
@@ -144,9 +144,9 @@ class Queue:
         self.nudge()
         return Started(op.id, new, op.created_at)
 
-    def enqueued(self, start: StartRun, pinned: Pinned) -> Enqueue:
+    async def _enqueued(self, start: StartRun, pinned: Pinned) -> Enqueue:
         """Write a start as the row that it becomes."""
-        snapshot, definition = self.snapshots.written(pinned)
+        snapshot, definition = await self.snapshots.written(pinned)
         known = self._stored.get((start.organization_id, snapshot), 0.0) > time.monotonic()
         return Enqueue(
             id=start.id or uuid7(),
