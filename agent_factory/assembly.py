@@ -224,7 +224,16 @@ async def open_platform(
         if settings.queue.worker:
             sandbox = Sandbox(settings.sandbox)
             stack.push_async_callback(sandbox.close)
-            worker = Worker(queue, database, resources, settings.queue, leaves=LEAVES, store=store, sandbox=sandbox)
+            worker = Worker(
+                queue,
+                database,
+                resources,
+                settings.queue,
+                leaves=LEAVES,
+                store=store,
+                sandbox=sandbox,
+                metrics=metrics,
+            )
             stack.push_async_callback(worker.close, settings.queue.grace)
             stack.push_async_callback(_stop, asyncio.create_task(worker.run_forever(), name="worker"))
             counting = recount_forever(database.pool, engine.ledger, store)

@@ -18,12 +18,12 @@ from pydantic_settings import (
 )
 
 from agent_factory.api.settings import ServerSettings
-from agent_factory.connectors.mail.settings import MailSettings
 from agent_factory.cache.settings import RedisSettings
+from agent_factory.connectors.mail.settings import MailSettings
 from agent_factory.database.settings import DatabaseSettings
 from agent_factory.enterprise.multitenancy.settings import QuotaSettings
 from agent_factory.kit.errors import Invalid
-from agent_factory.monitoring.settings import LoggingSettings
+from agent_factory.monitoring.settings import LoggingSettings, MetricsSettings
 from agent_factory.runtime.models import ModelsSettings
 from agent_factory.runtime.queue.settings import QueueSettings
 from agent_factory.runtime.sandbox.settings import SandboxSettings
@@ -33,8 +33,8 @@ from agent_factory.security.audit import AuditSettings
 from agent_factory.security.egress import EgressSettings
 from agent_factory.security.encryption import EncryptionSettings
 from agent_factory.security.passwords import PasswordSettings
-from agent_factory.security.tokens import AuthSettings
 from agent_factory.security.rate_limit import LimitsSettings
+from agent_factory.security.tokens import AuthSettings
 from agent_factory.storage.settings import StorageSettings
 
 _PREFIX = "AF_"
@@ -72,6 +72,7 @@ class Settings(BaseSettings):
     redis: RedisSettings = RedisSettings()
     limits: LimitsSettings = LimitsSettings()
     logging: LoggingSettings = LoggingSettings()
+    metrics: MetricsSettings = MetricsSettings()
     egress: EgressSettings = EgressSettings()
     encryption: EncryptionSettings = EncryptionSettings()
     auth: AuthSettings = AuthSettings()

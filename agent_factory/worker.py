@@ -5,7 +5,9 @@ import signal
 
 from agent_factory.assembly import open_platform
 from agent_factory.kit.redaction import Redactor, secret_values
+from agent_factory.monitoring.exporter import exported
 from agent_factory.monitoring.logging import configure
+from agent_factory.monitoring.metrics import Metrics
 from agent_factory.settings import Settings
 
 
@@ -13,7 +15,7 @@ async def work(settings: Settings | None = None, stop: asyncio.Event | None = No
     """Work on runs until SIGTERM, SIGINT or `stop`; then hand what is left to other processes, at once.
 
     `settings` default to the environment's. The process takes over turns of
-    agents whose server died, too.
+    agents whose server died, too. Its metrics are at AF_METRICS__PORT, if set.
     """
     chosen = settings or Settings()
     redactor = Redactor(secret_values(chosen))
@@ -24,7 +26,8 @@ async def work(settings: Settings | None = None, stop: asyncio.Event | None = No
     for each in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(each, ending.set)
     try:
-        async with open_platform(working, redactor):
+        metrics = Metrics()
+        async with exported(metrics, working.metrics), open_platform(working, redactor, metrics):
             await ending.wait()
     finally:
         for each in (signal.SIGTERM, signal.SIGINT):

@@ -39,6 +39,10 @@ class Metrics:
             Counter("task_error_counter", "Tasks of workflows that failed.", ("type",), registry=self.registry),
             Counter("task_success_counter", "Tasks of workflows that ended well.", ("type",), registry=self.registry),
         )
+        self._runs = Counter("workflow_executions", "Runs of workflows that ended here.", registry=self.registry)
+        self._good_runs = Counter(
+            "workflow_executions_success", "Runs of workflows that ended well here.", registry=self.registry
+        )
         self._alerts = Counter(
             "security_alerts", "Alerts that the audit trail's rules have raised.", ("rule",), registry=self.registry
         )
@@ -63,6 +67,12 @@ class Metrics:
         """Count one task of a workflow that has ended (S94)."""
         self._task_ends[success].labels(task_type).inc()
         self._task_seconds.labels(task_type).observe(seconds)
+
+    def workflow(self, *, success: bool) -> None:
+        """Count one run of a workflow that has ended (S170)."""
+        self._runs.inc()
+        if success:
+            self._good_runs.inc()
 
     def alert(self, rule: str) -> None:
         """Count one alert (S203)."""

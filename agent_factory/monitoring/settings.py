@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class LoggingSettings(BaseModel):
@@ -12,3 +12,12 @@ class LoggingSettings(BaseModel):
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     requests: bool = True
+
+
+class MetricsSettings(BaseModel):
+    """Where a process without an API of its own, `agent-factory worker`, gives its metrics; without `port` nowhere."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    host: str = "127.0.0.1"
+    port: int | None = Field(default=None, ge=0, le=65535)

@@ -16,9 +16,11 @@ from agent_factory.enterprise.multitenancy.limits import Spender
 from agent_factory.kit.clock import now
 from agent_factory.kit.errors import Problem, Unavailable
 from agent_factory.kit.ids import uuid7
+from agent_factory.monitoring.metrics import Metrics
 from agent_factory.runtime.compile import Resources
 from agent_factory.runtime.engine import InternalFailure, RunInterrupted
 from agent_factory.runtime.flow.context import FlowContext, FlowLimits, Leaf
+from agent_factory.runtime.flow.counted import counted
 from agent_factory.runtime.flow.interpreter import interpret
 from agent_factory.runtime.flow.outcome import Completed, Failed, FlowEnd, Waiting, failure
 from agent_factory.runtime.journal import Fenced, Writer
@@ -52,7 +54,7 @@ class Worker:
 
     `leaves` do the tasks with effects, `resources` are what these may reach,
     and `sandbox` runs code. `store` loses the large values of runs that are
-    dropped.
+    dropped; `metrics` count what ends here.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Worker:
         sandbox: Any = None,  # noqa: ANN401 - as FlowContext has it
         store: Values | None = None,
         limits: FlowLimits | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
         """Choose a name that no other worker ever had; nothing is connected yet."""
         self._queue = queue
@@ -76,6 +79,7 @@ class Worker:
         self._leaves = leaves or {}
         self._sandbox = sandbox
         self._limits = limits or FlowLimits()
+        self._metrics = metrics or Metrics()
         self.owner = f"{socket.gethostname()}-{os.getpid()}-{uuid7().hex[-12:]}-w"
         self._heart = Heartbeat(self._pool, self.owner, self._settings.lease)
         self._journals = Writer(self._pool, self.owner, self._settings.patience)
@@ -274,7 +278,7 @@ class Worker:
                     journal=journal,
                     run_id=str(run.id),
                     organization_id=str(run.organization_id),
-                    emit=teller(feed, journal),
+                    emit=counted(teller(feed, journal), self._metrics),
                     resources=self._resources,
                     agents=pinned.agents,
                     flows=pinned.flows,
@@ -330,6 +334,8 @@ class Worker:
             log.exception("a run's end could not be kept", run_id=str(run.id))
             end = Failed(failure(InternalFailure("The run's end could not be kept."), ""), "")
             status = await self._writer.settle(settlement(run, end, journal, now(), signals))
+        if isinstance(end, Completed | Failed):
+            self._metrics.workflow(success=isinstance(end, Completed))
         if live.feed is None:
             return
         if isinstance(end, Completed | Failed):

@@ -44,8 +44,8 @@ class Workers:
         }
         self._started: list[WorkerProcess] = []
 
-    async def start(self) -> WorkerProcess:
-        environment = {**os.environ, **self._environment}  # noqa: TID251 - handed on whole
+    async def start(self, **more: str) -> WorkerProcess:
+        environment = {**os.environ, **self._environment, **more}  # noqa: TID251 - handed on whole
         command = [sys.executable, "-m", "agent_factory.worker"]
         made = WorkerProcess(await asyncio.create_subprocess_exec(*command, cwd=ROOT, env=environment))
         self._started.append(made)
