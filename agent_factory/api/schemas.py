@@ -1,10 +1,20 @@
 """What every room's schemas share: strict input, plain output, ids, errors."""
 
+import re
 from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, PlainSerializer, WithJsonSchema
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    PlainSerializer,
+    WithJsonSchema,
+)
 from pydantic_core import CoreSchema, core_schema
 
 from agent_factory.kit import ids
@@ -80,6 +90,19 @@ Definition = Annotated[dict[str, Any], WithJsonSchema(definition_of("Agent"))]
 
 Moment = Annotated[datetime, PlainSerializer(rfc3339, return_type=str)]
 """An instant, written as RFC 3339 in UTC."""
+
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII)
+
+
+def _instant(value: object) -> object:
+    """Refuse what else could be read as a time, such as seconds since 1970."""
+    if isinstance(value, str) and not _RFC3339.fullmatch(value):
+        raise ValueError("has to be a time as in RFC 3339, such as 2026-11-21T08:00:00Z")
+    return value
+
+
+Instant = Annotated[AwareDatetime, BeforeValidator(_instant)]
+"""An instant as callers write it: RFC 3339 with its offset, and nothing else."""
 
 
 class Fault(BaseModel):

@@ -6,13 +6,12 @@ from uuid import UUID
 
 from fastapi import Depends, Query
 from fastapi.responses import StreamingResponse
-from pydantic import AwareDatetime
 
 from agent_factory.api.access import needs
 from agent_factory.api.dependencies import ActorDep, PlatformDep, Reader
 from agent_factory.api.paging import PagingDep
 from agent_factory.api.routing import router
-from agent_factory.api.schemas import Id
+from agent_factory.api.schemas import Id, Instant
 from agent_factory.kit import ids
 from agent_factory.kit.clock import now
 from agent_factory.kit.errors import FieldError, Invalid, NotFound
@@ -44,8 +43,8 @@ def _wanted(
     actor: Annotated[str | None, Query(max_length=31, description="A person or a key, by id.")] = None,
     resource: Annotated[str | None, Query(max_length=200, description="What it was done to, by id.")] = None,
     outcome: Annotated[Outcome | None, Query()] = None,
-    since: Annotated[AwareDatetime | None, Query(description="From this moment on.")] = None,
-    until: Annotated[AwareDatetime | None, Query(description="Before this moment.")] = None,
+    since: Annotated[Instant | None, Query(description="From this moment on.")] = None,
+    until: Annotated[Instant | None, Query(description="Before this moment.")] = None,
 ) -> service.Filter:
     return service.Filter(action, _actor(actor), resource, outcome, since, until)
 

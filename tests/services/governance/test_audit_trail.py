@@ -100,7 +100,10 @@ async def test_what_happened_is_listed_filtered_and_shown(owner: Client, other: 
     assert not rest["has_more"]
 
 
-@pytest.mark.parametrize("query", ["actor=somebody", "since=yesterday", "since=2026-11-21T00:00:00", "outcome=odd"])
+@pytest.mark.parametrize(
+    "query",
+    ["actor=somebody", "since=yesterday", "since=2026-11-21T00:00:00", "until=0.5", "until=2026-11-21", "outcome=odd"],
+)
 async def test_a_filter_that_says_nothing_is_refused(client: Client, query: str) -> None:
     answer = await client.get(f"/api/v1/audit-events?{query}")
     assert answer.status_code == 422, answer.text
