@@ -18,6 +18,7 @@ from agent_factory.database.settings import DatabaseSettings
 from agent_factory.kit.ids import uuid7
 from agent_factory.security.auth import Actor
 from agent_factory.security.encryption import EncryptionSettings, Vault, open_vault
+from tests.keyfile import KEY_FILE
 
 pytest_plugins = ["tests.doubles.fixtures", "tests.serving"]
 
@@ -75,9 +76,9 @@ async def database(database_url: str) -> AsyncGenerator[Database, None]:
 
 
 @pytest.fixture(scope="session")
-def vault(database: Database, tmp_path_factory: pytest.TempPathFactory) -> Vault:
+def vault(database: Database) -> Vault:
     """The vault of the shared database."""
-    return open_vault(EncryptionSettings(), database.pool, tmp_path_factory.mktemp("state"))
+    return open_vault(EncryptionSettings(key_file=KEY_FILE), database.pool, KEY_FILE.parent)
 
 
 @pytest.fixture

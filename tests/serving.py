@@ -24,9 +24,11 @@ from agent_factory.runtime.queue.settings import QueueSettings
 from agent_factory.runtime.scheduler.settings import SchedulerSettings
 from agent_factory.security.audit import AuditSettings
 from agent_factory.security.auth import Actor
+from agent_factory.security.encryption import EncryptionSettings
 from agent_factory.security.rate_limit import LimitsSettings
 from agent_factory.services.auth import service as auth
 from agent_factory.settings import Settings
+from tests.keyfile import KEY_FILE
 
 ROOT = Path(__file__).resolve().parents[1]
 _QUIET = LoggingSettings(level="warning", requests=False)
@@ -75,6 +77,7 @@ def settings_for(database_url: str, **more: Any) -> Settings:
         "scheduler": _ASLEEP,
         "audit": _UNSEALED,
         "mail": _UNSENT,
+        "encryption": EncryptionSettings(key_file=KEY_FILE),
     }
     usual |= {"server": _ANY_HOST, "limits": _UNLIMITED}
     return Settings.model_validate({**usual, **more})
@@ -149,7 +152,12 @@ async def served(environment: Mapping[str, str], log: IO[bytes] | None = None) -
     process = await asyncio.create_subprocess_exec(
         *command,
         cwd=ROOT,
-        env={**inherited, "AF_LIMITS__ENABLED": "false", **environment},
+        env={
+            **inherited,
+            "AF_LIMITS__ENABLED": "false",
+            "AF_ENCRYPTION__KEY_FILE": str(KEY_FILE),
+            **environment,
+        },
         stdout=log,
         stderr=log,
     )

@@ -2,14 +2,16 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
 from agent_factory.kit.redaction import Redactor
 from agent_factory.runtime.secrets import NoStore, Secrets, SecretStore
 from agent_factory.runtime.settings import Opened, ToolsSettings
-from agent_factory.security.audit import Lookout
 from agent_factory.security.egress import Egress
+
+if TYPE_CHECKING:
+    from agent_factory.security.audit import Lookout  # which needs a database, as scripts do not
 
 O = TypeVar("O", bound=Opened)  # noqa: E741 - what is opened
 
@@ -32,7 +34,7 @@ def doors(
     store: SecretStore | None = None,
     redactor: Redactor | None = None,
     home: Home = _nobody,
-    lookout: Lookout | None = None,
+    lookout: "Lookout | None" = None,
 ) -> dict[str, Any]:
     """Open what the settings allow; `workspace` is the folder of files, or of one such folder an organisation.
 

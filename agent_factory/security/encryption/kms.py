@@ -2,7 +2,6 @@
 
 import functools
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from importlib import import_module
 from typing import Any, TypeAlias
 from uuid import UUID
@@ -22,14 +21,6 @@ _NO_KEY = frozenset({"NotFoundException", "AccessDeniedException", "DisabledExce
 Client: TypeAlias = Any
 """boto3 declares no types; this name says what is meant."""
 
-boto3: Any = None
-botocore_config: Any = None
-botocore_errors: Any = None
-with suppress(ImportError):  # an optional dependency: agent-factory[aws]
-    boto3 = import_module("boto3")
-    botocore_config = import_module("botocore.config")
-    botocore_errors = import_module("botocore.exceptions")
-
 
 class KmsKey:
     """A symmetric key of AWS KMS, by its id, ARN or alias; credentials come from AWS's usual chain.
@@ -40,8 +31,12 @@ class KmsKey:
 
     def __init__(self, key_id: str, *, endpoint: str | None = None, region: str | None = None) -> None:
         """Ask nothing yet; without boto3 it is `Invalid`."""
-        if boto3 is None:
-            raise Invalid("AWS KMS needs the package boto3; install agent-factory[aws].")
+        try:  # an optional dependency: agent-factory[aws]
+            self._boto3 = import_module("boto3")
+            self._config = import_module("botocore.config")
+            self._errors = import_module("botocore.exceptions")
+        except ImportError:
+            raise Invalid("AWS KMS needs the package boto3; install agent-factory[aws].") from None
         self._key_id = key_id
         self._endpoint = endpoint
         self._region = region
@@ -82,18 +77,18 @@ class KmsKey:
     async def _ask(self, call: Callable[[Client], Mapping[str, Any]]) -> Mapping[str, Any]:
         try:
             return await in_thread(lambda: call(self._client), _SECONDS)
-        except botocore_errors.ClientError as error:
+        except self._errors.ClientError as error:
             raise _meant(error.response.get("Error", {}).get("Code", "")) from None
-        except (botocore_errors.BotoCoreError, OverdueError, ExhaustedError) as error:
+        except (self._errors.BotoCoreError, OverdueError, ExhaustedError) as error:
             raise KeyServiceAway(f"AWS KMS cannot be asked ({type(error).__name__}).") from None
 
     @functools.cached_property
     def _client(self) -> Client:
         # a session of its own: boto3's default one is shared with whatever else uses it, and is not made for threads
-        return boto3.session.Session(region_name=self._region).client(
+        return self._boto3.session.Session(region_name=self._region).client(
             "kms",
             endpoint_url=self._endpoint,
-            config=botocore_config.Config(
+            config=self._config.Config(
                 connect_timeout=_CONNECT_SECONDS, read_timeout=_READ_SECONDS, retries={"max_attempts": _ATTEMPTS}
             ),
         )
