@@ -252,6 +252,19 @@ async def test_a_thousand_wrong_passwords_stop_the_guesser_and_not_the_owner(app
     assert (await anyone.post("/api/v1/auth/login", json=body, headers=fresh)).status_code == 200
 
 
+async def test_several_processes_count_together(database_url: str) -> None:
+    """Abuse 19: three of them, which share nothing but the database, look at ten passwords in all."""
+    settings = settings_for(database_url, passwords=CHEAP)
+    async with opened(settings) as one, opened(settings) as two, opened(settings) as three:
+        person = await make_person(one)
+        clients = [client_of(app) for app in (one, two, three)]
+        guesses = (log_in(clients[n % 3], person, f"guess-number-{n}") for n in range(60))
+        statuses = [answer.status_code for answer in await asyncio.gather(*guesses)]
+        assert (statuses.count(401), statuses.count(429)) == (10, 50)
+        for client in clients:
+            await client.aclose()
+
+
 async def test_an_unknown_address_is_throttled_as_a_known_one_is(app: FastAPI, anyone: Client) -> None:
     """Abuse 18, 19."""
     email = f"nobody-{uuid7().hex}@example.com"

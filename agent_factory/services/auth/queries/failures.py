@@ -22,7 +22,8 @@ _GIVE_BACK = text("update failed_logins set failures = failures - 1 where key = 
 _FORGET = text("delete from failed_logins where key = :key")
 _SWEEP = text("""
     delete from failed_logins where key in (
-        select key from failed_logins where since <= now() - cast(:window as interval) order by since limit 10 for update skip locked)
+        select key from failed_logins where since <= now() - cast(:window as interval)
+        order by since limit 10 for update skip locked)
 """)
 
 
