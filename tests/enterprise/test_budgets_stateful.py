@@ -1,12 +1,14 @@
 """Many callers, dying processes, lost connections and ending periods: no limit is overshot, and nothing leaks.
 
-The short form kills what stands for a process inside this one; the long form,
-with AF_SLOW_PROOFS set, kills real ones, too (S207-S209, abuse 70).
+What stands for a process is inside this one, but in the last test: there real
+ones are killed. The long form, with AF_SLOW_PROOFS set, does more of it all
+(S207-S209, abuse 70).
 """
 
 import asyncio
 import os
 import random
+import sys
 from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
@@ -27,10 +29,17 @@ from agent_factory.enterprise.multitenancy.limits import Metric, Period, Spender
 from agent_factory.kit.errors import Unavailable
 from agent_factory.kit.ids import uuid7
 from tests.enterprise.world import World
+from tests.serving import ROOT
+
+LEASE = 1.5
+"""Seconds, as the spending processes have it."""
 
 SLOW = "AF_SLOW_PROOFS" in os.environ  # noqa: TID251 - a test's own switch, no setting of the product
 CALLERS = 200
 PROCESSES = 3
+KILLS = 60 if SLOW else 2
+LEASE = 0.5
+"""Seconds, as the processes have it that are killed."""
 
 CUT = """
 select pg_terminate_backend(pid) from pg_stat_activity
@@ -294,8 +303,52 @@ def test_no_limit_is_overshot_and_nothing_leaks_whatever_happens(database_url: s
         settings=settings(
             max_examples=examples,
             stateful_step_count=steps,
+            derandomize=not SLOW,
             deadline=None,
             database=None,
             suppress_health_check=list(HealthCheck),
         ),
     )
+
+
+async def test_processes_that_are_killed_lose_nothing_and_overshoot_nothing(
+    database_url: str, database: Database
+) -> None:
+    """S207-S209: three processes with 67 callers each, killed by SIGKILL one after the other, on one budget."""
+    world = await World.found(database)
+    budget = await world.budget(Metric.TOKENS, Period.TOTAL, 40_000 * KILLS)
+    dice = random.Random()  # noqa: S311 - no secret
+    alive = [await _spender(database_url, world, dice) for _ in range(3)]
+    try:
+        for _ in range(KILLS):
+            async with _watched(world):
+                await asyncio.sleep(dice.uniform(0.1, 0.4))  # what is killed is in the middle of something
+                await _killed(alive.pop(0))
+                alive.append(await _spender(database_url, world, dice))
+    finally:
+        for process in alive:
+            await _killed(process)
+    survivor = Ledger(database.pool, "survivor", lease=LEASE)
+    while await world.held():
+        await survivor.sweep()
+        await asyncio.sleep(LEASE / 4)  # the dead have to have been silent for a lease
+    assert await world.overshot() == []
+    assert await world.unequal() == []
+    used = await world.used(f"budget/{budget}")
+    assert used > 0
+    assert (await world.told())[0] == used
+
+
+async def _killed(process: asyncio.subprocess.Process) -> None:
+    with suppress(ProcessLookupError):  # it may have ended by itself, when it was too slow to beat
+        process.kill()
+    await process.wait()
+
+
+async def _spender(url: str, world: World, dice: random.Random) -> asyncio.subprocess.Process:
+    command = [sys.executable, "-m", "tests.enterprise.spender", "--database", url]
+    command += ["--organization", str(world.organization_id), "--seed", str(dice.randrange(2**32))]
+    process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, stdout=asyncio.subprocess.PIPE)
+    assert process.stdout is not None
+    assert await process.stdout.readline() == b"spending\n"
+    return process

@@ -198,6 +198,17 @@ async def test_a_settlement_that_comes_after_the_sweep_counts_nothing_twice(worl
     assert await world.used(f"budget/{budget}") == 100
 
 
+async def test_an_end_that_is_told_twice_counts_once(world: World) -> None:
+    budget = await world.budget(Metric.TOKENS, Period.DAY, 1000)
+    process = world.process()
+    held = await process.reserve(world.spender(), {Metric.TOKENS: 100}, call=CALL)
+    assert held is not None
+    end = f'{{"id": "{held.id}", "told": true, "used": null}}'
+    await world.database.pool.fetch("select settle_reservations($1::text::jsonb)", f"[{end}, {end}]")
+    await asyncio.gather(process.forfeit(held), process.forfeit(held), process.sweep())
+    assert (await world.used(f"budget/{budget}"), (await world.told())[0]) == (100, 100)
+
+
 async def test_who_is_cancelled_while_he_asks_holds_nothing(world: World) -> None:
     await world.budget(Metric.TOKENS, Period.DAY, 1000)
     process = world.process()

@@ -20,7 +20,7 @@ from agent_factory.enterprise.multitenancy.errors import BudgetExceeded, LimitRe
 from agent_factory.enterprise.multitenancy.known import KnownLimits
 from agent_factory.enterprise.multitenancy.limits import Amounts, Limit, Metric, Period, Spender, amount
 from agent_factory.enterprise.multitenancy.settings import QuotaSettings
-from agent_factory.enterprise.multitenancy.statements import CLEAN, ROLL, SETTLE, SWEEP, TAKE
+from agent_factory.enterprise.multitenancy.statements import CLEAN, HELD, ROLL, SETTLE, SWEEP, TAKE
 from agent_factory.kit.clock import now
 from agent_factory.kit.errors import Problem, Unavailable
 from agent_factory.kit.ids import uuid7
@@ -113,6 +113,7 @@ class Ledger:
         self._ends: Lane[_End, bool] = Lane(self._end, patience)
         self._open: set[UUID] = set()
         self._late: dict[UUID, _End] = {}
+        self._ending: set[UUID] = set()
         self._working: set[asyncio.Task[None]] = set()
         self._swept: float | None = None
         self._steady = 0.0
@@ -244,7 +245,10 @@ class Ledger:
         if self._swept is None or moment - self._swept > self._lease:
             self._steady = moment
         sure = moment - self._steady >= self._lease
-        swept: int = await self._pool.fetchval(SWEEP, self.holder, list(self._open), sure, self._lease, again=True)
+        # A reservation is open before it is committed, so one that is committed and not open was lost, or has ended.
+        held = [row["id"] for row in await self._pool.fetch(HELD, self.holder, again=True)]
+        lost = [each for each in held if each not in self._open]
+        swept: int = await self._pool.fetchval(SWEEP, self.holder, lost, sure, self._lease, again=True)
         self._swept = moment
         if swept:
             log.info("reservations were settled that nobody held any more", reservations=swept)
@@ -337,6 +341,9 @@ class Ledger:
         await asyncio.shield(asyncio.ensure_future(self._again(end)))
 
     async def _again(self, end: _End) -> None:
+        if end.id in self._ending:
+            return
+        self._ending.add(end.id)
         try:
             ended = await self._ends.submit(end)
         except Unavailable:
@@ -344,6 +351,8 @@ class Ledger:
         except Problem:
             log.exception("a reservation could not be settled; it is going to count as its step says, or whole")
             ended = True
+        finally:
+            self._ending.discard(end.id)
         end.tries -= 1
         if ended or end.tries <= 0 or end.used:
             self._late.pop(end.id, None)

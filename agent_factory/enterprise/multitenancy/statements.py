@@ -13,6 +13,8 @@ TAKE = "select id, granted, full_key, rooms::text as rooms from take_reservation
 
 SETTLE = "select settle_reservations($1::text::jsonb)"
 
+HELD = "select id from reservations where holder = $1"
+
 SWEEP = "select sweep_reservations($1, $2::uuid[], $3, $4)"
 
 ROLL = "select roll_usage(make_interval(secs => $1))"

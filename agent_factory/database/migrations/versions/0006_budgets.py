@@ -96,6 +96,9 @@ CREATE FUNCTION settle_reservations(ops jsonb) RETURNS SETOF uuid LANGUAGE plpgs
 DECLARE
     ended uuid[];
 BEGIN
+    -- whoever asks twice for the same end gets it once
+    SELECT jsonb_agg(each.o) INTO ops
+    FROM (SELECT DISTINCT ON (o ->> 'id') o FROM jsonb_array_elements(ops) o ORDER BY o ->> 'id') each;
     SELECT array_agg(locked.id) INTO ended FROM (
         SELECT r.id FROM reservations r JOIN jsonb_to_recordset(ops) AS o(id uuid) ON o.id = r.id
         ORDER BY r.id FOR UPDATE OF r
@@ -144,7 +147,7 @@ END $$
 # Ends what processes hold that are gone, or that this one holds no more: by what the run's step has recorded, else
 # whole. A step that came after its holder's lease is that of the process that took the run over.
 SWEEP = """
-CREATE FUNCTION sweep_reservations(me text, mine uuid[], sure boolean, lease double precision) RETURNS int
+CREATE FUNCTION sweep_reservations(me text, lost uuid[], sure boolean, lease double precision) RETURNS int
 LANGUAGE plpgsql AS $$
 DECLARE
     dead jsonb;
@@ -154,7 +157,7 @@ BEGIN
     INTO dead
     FROM (
         SELECT r.id, r.run_id, r.path, r.holder FROM reservations r
-        WHERE r.holder = me AND r.id <> ALL (mine)
+        WHERE r.holder = me AND r.id = ANY (lost)
             OR sure AND r.holder <> me AND r.created_at < now() - make_interval(secs => lease) AND NOT EXISTS (
                 SELECT FROM processes p WHERE p.id = r.holder AND p.beat_at > now() - make_interval(secs => lease))
         ORDER BY r.id LIMIT 500 FOR UPDATE OF r SKIP LOCKED
