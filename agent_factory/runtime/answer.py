@@ -4,6 +4,7 @@ import asyncio
 import random
 import time
 from contextlib import aclosing
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -23,7 +24,9 @@ from agent_factory.core.model import (
 )
 from agent_factory.runtime.prices import cost
 from agent_factory.runtime.scope import Scope, Waiting, decision
-from agent_factory.runtime.spending import Bill
+
+if TYPE_CHECKING:
+    from agent_factory.runtime.spending import Bill  # which needs a database, as scripts do not
 
 _LONGEST_PAUSE = 60.0
 """Seconds; a vendor that asks for a longer one has failed for this turn."""
@@ -104,12 +107,12 @@ async def _attempts(scope: Scope, path: str, request: ModelRequest, *, show: boo
     raise AssertionError  # the last attempt returns or raises
 
 
-async def _billed(scope: Scope, path: str, request: ModelRequest) -> Bill | None:
+async def _billed(scope: Scope, path: str, request: ModelRequest) -> "Bill | None":
     spending = scope.context.spending
     return None if spending is None else await spending.bill(path, request, scope.compiled.model)
 
 
-async def _passed(scope: Scope, path: str, response: ModelResponse, tap: "_Tap", bill: Bill | None) -> ModelResponse:
+async def _passed(scope: Scope, path: str, response: ModelResponse, tap: "_Tap", bill: "Bill | None") -> ModelResponse:
     """Give the answer as it may go on; whether it may or not, it is paid for."""
     kept = False
     try:

@@ -1,6 +1,7 @@
 """What every part of a running turn shares."""
 
 from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -11,7 +12,9 @@ from agent_factory.core.model import ModelSettings, ToolSpec
 from agent_factory.kit.errors import Problem
 from agent_factory.runtime.compile import Compiled
 from agent_factory.runtime.limits import Meter
-from agent_factory.runtime.spending import Spending
+
+if TYPE_CHECKING:
+    from agent_factory.runtime.spending import Spending  # which needs a database, as scripts do not
 
 Emit = Callable[[TurnEvent], None]
 TurnEnd = TurnCompleted | TurnFailed | ApprovalNeeded
@@ -39,7 +42,7 @@ class TurnContext(msgspec.Struct, frozen=True):
     output: dict[str, object] | None = None
     client_tools: tuple[ToolSpec, ...] = ()
     on_failure: Callable[[Problem], None] | None = None
-    spending: Spending | None = None
+    spending: "Spending | None" = None
 
 
 class Scope(msgspec.Struct, frozen=True):

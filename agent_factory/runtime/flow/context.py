@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
@@ -16,7 +16,9 @@ from agent_factory.runtime.flow.fires import FireDoor, NoFires
 from agent_factory.runtime.flow.made import Made
 from agent_factory.runtime.flow.outcome import Outcome, WaitFor
 from agent_factory.runtime.flow.variables import MemoryPayloads, Payloads, Shelf, Variables
-from agent_factory.runtime.spending import Spending
+
+if TYPE_CHECKING:
+    from agent_factory.runtime.spending import Spending  # which needs a database, as scripts do not
 
 
 class FlowLimits(msgspec.Struct, frozen=True):
@@ -96,7 +98,7 @@ class FlowContext(msgspec.Struct, frozen=True, kw_only=True):
     resources: Resources | None = None
     agents: Mapping[str, Agent] = {}
     flows: Mapping[str, Flow] = {}
-    spending: Spending | None = None
+    spending: "Spending | None" = None
     waits: WaitDoor = msgspec.field(default_factory=NoWaits)
     fires: FireDoor = msgspec.field(default_factory=NoFires)
     events: EventDoor | None = None
