@@ -15,6 +15,9 @@ log = structlog.stdlib.get_logger(__name__)
 Callback = Callable[[str], None]
 """Takes a notification's payload; an empty one says that some may have been missed."""
 
+_GONE = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
+"""What the driver may say of a connection that is gone, or goes just now."""
+
 
 class Listener:
     """Keeps one connection for every channel that anyone listens to.
@@ -42,17 +45,19 @@ class Listener:
                     self._connection = await self._connected()
                 self._task = asyncio.create_task(self._keep(), name="database listener")
             elif new and self._connection is not None:
-                with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+                with suppress(*_GONE):
                     await self._connection.add_listener(channel, self._heard)
 
     async def remove(self, channel: str, callback: Callback) -> None:
-        """Stop calling back."""
+        """Stop calling back; whether the connection is still there does not matter."""
         left = self._callbacks.get(channel, [])
+        if callback not in left:
+            return  # everything was closed before
         left.remove(callback)
         if not left:
             del self._callbacks[channel]
             if self._connection is not None:
-                with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+                with suppress(*_GONE):
                     await self._connection.remove_listener(channel, self._heard)
 
     async def close(self) -> None:

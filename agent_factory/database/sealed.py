@@ -84,10 +84,7 @@ async def seal(pool: Pool, column: SealedColumn, before: SealedValue, sealed: Se
 
 async def drop_unused_keys(pool: Pool) -> int:
     """Delete the keys that were retired more than an hour ago, and seal nothing any more; give their number."""
-    used = " ".join(
-        f"and not exists (select from {c.table} t where {_key_id(c)} = k.id)"
-        for c in sealed_columns()
-    )
+    used = " ".join(f"and not exists (select from {c.table} t where {_key_id(c)} = k.id)" for c in sealed_columns())
     sql = f"delete from data_keys k where k.retired_at < now() - interval '1 hour' {used}"  # noqa: S608 - as above
     return int((await pool.execute(sql)).rpartition(" ")[2])
 

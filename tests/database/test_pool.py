@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from pydantic import ValidationError
 
 from agent_factory.database.errors import StatementTimeout
 from agent_factory.database.models import AgentRow, SessionRow
@@ -43,7 +44,7 @@ async def test_more_callers_than_connections_all_get_their_turn(database_url: st
 
 
 async def test_a_cancelled_statement_gives_its_connection_back(database_url: str) -> None:
-    database = Database(database_url, DatabaseSettings(pool_size=1))
+    database = Database(database_url, DatabaseSettings(pool_size=2))
     try:
         for _ in range(5):
             with pytest.raises(TimeoutError):
@@ -69,6 +70,24 @@ async def test_a_notification_reaches_every_listener_until_it_stops_listening(da
     await database.unlisten("gossip", hear_second)
 
 
+async def test_who_stops_listening_need_not_know_whether_the_connection_is_still_there(database_url: str) -> None:
+    database = Database(database_url)
+    heard: list[str] = []
+    for channel in ("gossip", "news"):
+        await database.listen(channel, heard.append)
+    connection = database._listener._connection
+    assert connection is not None
+    connection.terminate()
+    await database.unlisten("gossip", heard.append)
+    await database.close()
+    await database.unlisten("news", heard.append)
+
+
+def test_one_connection_is_refused_with_the_reason() -> None:
+    with pytest.raises(ValidationError, match="at least 2 are needed: the scheduler holds one"):
+        DatabaseSettings(pool_size=1)
+
+
 async def test_a_statement_over_its_time_ends_as_a_timeout_of_the_database(database_url: str) -> None:
     database = Database(database_url, DatabaseSettings(statement_timeout=0.05))
     try:
@@ -90,9 +109,9 @@ async def test_a_lock_that_is_not_given_in_time_is_a_busy_database(database_url:
 
 
 async def test_no_free_connection_in_time_is_a_busy_database(database_url: str, actor: Actor) -> None:
-    database = Database(database_url, DatabaseSettings(pool_size=1, pool_timeout=0.05))
+    database = Database(database_url, DatabaseSettings(pool_size=2, pool_timeout=0.05))
     try:
-        async with database.read(actor.organization_id):
+        async with database.read(actor.organization_id), database.read(actor.organization_id):
             with pytest.raises(Unavailable, match="busy"):
                 async with database.read(actor.organization_id):
                     pass
