@@ -22,6 +22,7 @@ from agent_factory.database.errors import ConnectionLost
 from agent_factory.database.migrations import migrate
 from agent_factory.database.session import Database
 from agent_factory.database.settings import DatabaseSettings
+from agent_factory.enterprise.multitenancy.limits import Metric, Period
 from agent_factory.kit.errors import Unavailable
 from agent_factory.runtime.compile import Resources
 from agent_factory.runtime.engine import Engine
@@ -31,6 +32,7 @@ from agent_factory.runtime.statements import OWNED, REAP
 from agent_factory.security.auth import Actor
 from tests.conftest import FAST
 from tests.doubles.fixtures import ROOT, ModelServer
+from tests.enterprise.world import World
 from tests.runtime.conftest import Make
 from tests.runtime.parts import (
     QUICK,
@@ -173,6 +175,36 @@ async def test_killed_in_a_model_call_the_turn_is_finished_by_another_process(
     assert (row["status"], row["epoch"]) == ("completed", 2)
     assert [role for role, _ in await said_in(database, session_id)] == ["user", "assistant"]
     assert (await model_server.calls(key))["calls"] == 2
+
+
+async def test_killed_in_a_model_call_what_it_held_is_counted_whole_and_the_other_processs_call_by_itself(
+    *,
+    doomed: Child,
+    make_engine: Make,
+    database: Database,
+    actor: Actor,
+    session_id: UUID,
+    takeover_tools: Tools,
+    model_server: ModelServer,
+) -> None:
+    """S207-S209: nobody knows what the dead one's call used, so all of it counts."""
+    budget = await World(database, actor).budget(Metric.TOKENS, Period.TOTAL, 1_000_000)
+    key = f"mid-budget-{session_id}"
+    await doomed.begin(actor, session_id, directive(delay=1, say="answered", usage=[50, 7], key=key))
+    run_id = UUID(await doomed.until("begun"))
+    await seen(model_server, key)
+    held = await database.pool.fetchval("select sum(held) from meters where key = $1", f"budget/{budget}")
+    await doomed.kill()
+    engine = await make_engine()
+    async with reaping(engine):
+        assert isinstance(await end_of(database, actor, run_id), TurnCompleted)
+        world = World(database, actor)
+        while await world.held():
+            await engine.ledger.sweep()
+            await asyncio.sleep(0.05)  # a dead process has to have been silent for a lease
+    assert held > 0
+    assert await world.used(f"budget/{budget}") == held + 57
+    assert (await world.told())[0] == held + 57
 
 
 async def test_killed_in_a_tool_call_the_recorded_model_call_is_not_made_again(
