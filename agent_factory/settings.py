@@ -61,6 +61,7 @@ class Settings(BaseSettings):
         env_nested_delimiter="__",
         extra="forbid",
         frozen=True,
+        hide_input_in_errors=True,  # what is wrong with a setting may stand beside what is secret in it
         nested_model_default_partial_update=True,
     )
 

@@ -1,11 +1,14 @@
 """Settings: one environment, known names only."""
 
+import json
 from typing import Any
 
 import pydantic
 import pytest
 
 from agent_factory.kit.errors import Invalid
+from agent_factory.kit.ids import encode, uuid7
+from agent_factory.runtime.settings import OperatorSecret
 from agent_factory.settings import Settings, UnknownSetting
 
 
@@ -87,3 +90,57 @@ def test_settings_show_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _value(secret: Any) -> str:
     return secret.get_secret_value()
+
+
+def test_a_fault_of_a_setting_does_not_show_what_stands_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AF_TOOLS__SECRETS", '{"A": {"valu": "canary-value", "hosts": ["a.test"]}}')
+    with pytest.raises(pydantic.ValidationError) as refused:
+        Settings()
+    assert "canary-value" not in str(refused.value)
+
+
+class TestOperators:
+    """Databases, MCP servers and secrets of the operator, and who may name them."""
+
+    HOME, OTHER = uuid7(), uuid7()
+
+    def secret(self, monkeypatch: pytest.MonkeyPatch, given: object) -> OperatorSecret:
+        monkeypatch.setenv("AF_TOOLS__SECRETS", json.dumps({"A": given}))
+        return Settings().tools.secrets["A"]
+
+    def test_a_text_alone_is_the_first_organisations(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        found = self.secret(monkeypatch, "the-value")
+        assert found.value.get_secret_value() == "the-value"
+        assert found.open_to(str(self.HOME), self.HOME)
+        assert not found.open_to(str(self.OTHER), self.HOME)
+        assert not found.open_to(str(self.OTHER), None), "nobody is first yet"
+
+    def test_a_star_opens_it_to_all(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        found = self.secret(monkeypatch, {"value": "the-value", "organizations": ["*"]})
+        assert found.open_to(str(self.OTHER), self.HOME)
+
+    def test_named_organisations_have_it_and_the_first_has_not(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        found = self.secret(monkeypatch, {"value": "the-value", "organizations": [encode("org", self.OTHER)]})
+        assert found.open_to(str(self.OTHER), self.HOME)
+        assert not found.open_to(str(self.HOME), self.HOME)
+
+    def test_a_script_of_the_operator_has_everything(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        found = self.secret(monkeypatch, {"value": "the-value", "organizations": [encode("org", self.OTHER)]})
+        assert found.open_to("", None)
+
+    @pytest.mark.parametrize("name", ["home", "usr_01m7y57771e9tbhzgf72p6t3q8", "", "**"])
+    def test_what_names_no_organisation_is_refused(self, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+        with pytest.raises(pydantic.ValidationError, match="org_"):
+            self.secret(monkeypatch, {"value": "the-value", "organizations": [name]})
+
+    def test_databases_and_servers_are_held_to_the_same(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv(
+            "AF_TOOLS__DATABASES", '{"d": "sqlite:///x.db", "all": {"url": "x", "organizations": ["*"]}}'
+        )
+        monkeypatch.setenv("AF_TOOLS__MCP_SERVERS", '{"m": {"command": "x", "env": {"T": "canary-value"}}}')
+        tools = Settings().tools
+        other = str(self.OTHER)
+        assert [name for name, each in tools.databases.items() if each.open_to(other, self.HOME)] == ["all"]
+        assert not tools.mcp_servers["m"].open_to(other, self.HOME)
+        assert tools.mcp_servers["m"].entry() == {"command": "x", "args": [], "env": {"T": "canary-value"}}
+        assert "canary-value" not in repr(tools)

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from uuid import UUID
 
+import asyncpg
 import pytest
 from sqlalchemy import text
 
@@ -157,6 +158,22 @@ async def test_the_system_may_seal_every_sealed_column_anew(database: Database) 
         for right in ("SELECT", "UPDATE"):
             query = "select has_column_privilege('af_system', $1, $2, $3)"
             assert await database.pool.fetchval(query, column.table, column.column, right), f"{right} on {column.table}"
+
+
+async def test_an_organisations_keys_go_with_it(fresh: Database, open_fresh: Open) -> None:
+    """What it had sealed opens nowhere any more, not in a copy either."""
+    mine, theirs = await keep_secret(fresh, open_fresh()), await keep_secret(fresh, open_fresh())
+    copy = await kept(fresh, *mine)
+    owner = await asyncpg.connect(fresh.url)
+    try:
+        for table in ("organizations", "secrets", "data_keys"):
+            await owner.execute(f"alter table {table} no force row level security")
+        await owner.execute("delete from organizations where id = $1", mine[0])
+    finally:
+        await owner.close()
+    assert await data_keys.organizations(fresh.pool) == [theirs[0]]
+    with pytest.raises(CannotDecrypt):
+        await open_fresh().decrypt(mine[0], place(mine[1]), copy)
 
 
 class TestKeyFile:

@@ -5,6 +5,15 @@ from alembic import op
 
 from agent_factory.database.migrations.walls import ALL, wall
 
+# what an organisation had sealed can be read nowhere any more, not in copies of single tables either
+FORGET = """
+CREATE FUNCTION forget_data_keys() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    DELETE FROM data_keys WHERE organization_id = OLD.id;
+    RETURN NULL;
+END $$
+"""
+
 revision = "0009"
 down_revision = "0008"
 branch_labels = None
@@ -37,6 +46,11 @@ def upgrade() -> None:
     op.execute("ALTER TABLE data_keys FORCE ROW LEVEL SECURITY")
     op.execute("CREATE POLICY system ON data_keys TO af_system USING (true)")
     op.execute("GRANT SELECT, INSERT, UPDATE, DELETE ON data_keys TO af_system")
+    op.execute(FORGET)
+    op.execute(
+        "CREATE TRIGGER forget_data_keys AFTER DELETE ON organizations"
+        " FOR EACH ROW EXECUTE FUNCTION forget_data_keys()"
+    )
     op.create_table(
         "secrets",
         sa.Column("id", sa.Uuid(), nullable=False),
@@ -68,4 +82,6 @@ def downgrade() -> None:
     op.execute("SET LOCAL lock_timeout = '5s'")
     op.drop_column("triggers", "sealed_secret")
     op.drop_table("secrets")
+    op.execute("DROP TRIGGER forget_data_keys ON organizations")
+    op.execute("DROP FUNCTION forget_data_keys")
     op.drop_table("data_keys")
