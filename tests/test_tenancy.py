@@ -10,13 +10,17 @@ from typing import Any
 
 import pytest
 from fastapi import FastAPI
+from httpx2 import ASGITransport
 from sqlalchemy import text
 
 from agent_factory.assembly import ROOMS
+from agent_factory.database.models import UserRow
 from agent_factory.database.session import Database
 from agent_factory.kit.ids import encode, uuid7
+from agent_factory.runtime.platform import Platform
 from agent_factory.runtime.queue.settings import QueueSettings
 from agent_factory.security.auth import Actor
+from agent_factory.services.auth import service as auth
 from agent_factory.settings import Settings
 from tests.serving import Client, make_app, opened, settings_for
 
@@ -211,6 +215,18 @@ async def _grant(client: Client) -> str:
     return (await client.post("/api/v1/grants", json=body)).json()["id"]
 
 
+async def _login(client: Client) -> str:
+    assert isinstance(client._transport, ASGITransport)
+    platform: Platform = client._transport.app.state.platform  # pyright: ignore[reportFunctionMemberAccess] - our own
+    async with platform.database.system() as session:
+        person = await session.get_one(UserRow, client.actor.user_id)
+        account = await auth.create_account(session, email=person.email, password=None, name="", verified=True)
+        person.account_id = account.id
+        await session.flush()
+        made = await auth.start_session(session, platform.tokens, person)
+    return encode("lgn", made.session_id)
+
+
 MAKERS: dict[str, Callable[[Client], Awaitable[str]]] = {
     "agent_id": _agent,
     "key_id": _key,
@@ -230,6 +246,7 @@ MAKERS: dict[str, Callable[[Client], Awaitable[str]]] = {
     "team_id": _team,
     "invitation_id": _invitation,
     "grant_id": _grant,
+    "login_id": _login,
 }
 """How an organisation gets an object of each kind that paths name."""
 
