@@ -4,6 +4,7 @@ import asyncio
 import email
 import io
 import ipaddress
+import sys
 from collections.abc import AsyncGenerator
 from contextlib import suppress
 from datetime import timedelta
@@ -28,7 +29,7 @@ from agent_factory.kit.clock import now
 from agent_factory.kit.ids import uuid7
 from agent_factory.kit.mailbox import is_address, same_for_all
 from agent_factory.security.encryption import EncryptionSettings, Vault, open_vault
-from tests.doubles.smtp_server import PASSWORD, USER, mail_server
+from tests.doubles.smtp_server import PASSWORD, ROOT, USER, mail_server
 
 LETTER = Letter("ada@example.com", "Hello", "Grüße\n\nand a second line.\n")
 
@@ -389,6 +390,38 @@ async def test_a_process_that_dies_while_sending_loses_no_letter(own: Database, 
     await due_at_once(own)  # the lease is over, and whoever had it is dead
     assert await post.deliver_one()
     assert [letter_id for letter_id, _ in box.taken] == [str(taken.id)]
+
+
+SENDER = """
+import asyncio, sys
+from pathlib import Path
+from agent_factory.connectors.mail.post import Post
+from agent_factory.connectors.mail.settings import MailSettings
+from agent_factory.database.session import Database
+from agent_factory.security.encryption import EncryptionSettings, open_vault
+
+url, port, folder = sys.argv[1:]
+pool = Database(url).pool
+settings = MailSettings.model_validate({"url": f"smtp://127.0.0.1:{port}", "plain": True, "poll": 0.01})
+asyncio.run(Post(pool, open_vault(EncryptionSettings(), pool, Path(folder)), settings).deliver_forever())
+"""
+
+
+async def test_a_sender_that_is_killed_in_the_middle_of_a_letter_loses_none(
+    own: Database, vault: Vault, tmp_path: Path
+) -> None:
+    async with mail_server("--refuse", "hang") as hanging, mail_server() as server:
+        post = Post(own.pool, vault, settings(server.port, plain=True))
+        await posted(own, post)
+        arguments = (own.url, str(hanging.port), str(tmp_path))
+        sender = await asyncio.create_subprocess_exec(sys.executable, "-c", SENDER, *arguments, cwd=ROOT)
+        assert await hanging.letter() == {"hangs": True}
+        sender.kill()
+        await sender.wait()
+        assert await waiting(own) == 1
+        await due_at_once(own)
+        assert await post.deliver_one()
+        assert (await server.letter())["to"] == ["ada@example.com"]
 
 
 async def test_a_letter_that_others_try_to_send_too_is_sent_once(own: Database, vault: Vault) -> None:

@@ -37,6 +37,10 @@ class _Handler:
         return "250 OK"
 
     async def handle_DATA(self, _server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802 - as above
+        if self._data == "hang":
+            sys.stdout.write('{"hangs": true}\n')
+            sys.stdout.flush()
+            await asyncio.sleep(3600)
         if self._data:
             return self._data.removeprefix("data ")
         assert isinstance(envelope.content, bytes)
@@ -135,5 +139,5 @@ if __name__ == "__main__":
     parser.add_argument("--certificate", default="")
     parser.add_argument("--tls", choices=["none", "start", "first"], default="none")
     parser.add_argument("--login", action="store_true")
-    parser.add_argument("--refuse", default="", help="`rcpt 550 no`, `data 451 later`, …")
+    parser.add_argument("--refuse", default="", help="`rcpt 550 no`, `data 451 later`, `hang`, …")
     asyncio.run(_serve(parser.parse_args()))
