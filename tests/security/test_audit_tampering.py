@@ -23,7 +23,8 @@ from agent_factory.kit.ids import uuid7
 from agent_factory.security import audit
 from agent_factory.security.audit import Finding, Progress, Touched, Trail, chain, checkpoints
 from agent_factory.security.audit.checkpoints import Checkpoint
-from agent_factory.security.audit.verifying import Sources, verify
+from agent_factory.security.audit.findings import Sources
+from agent_factory.security.audit.verifying import verify
 from agent_factory.security.audit.witness import Witness
 from agent_factory.security.auth import Actor
 from agent_factory.storage.settings import StorageSettings
@@ -433,3 +434,13 @@ async def test_an_event_that_went_before_its_seal_came_is_named(evidence: Eviden
         )
         findings = await evidence.findings()
     assert [(f.touched, f.event_id) for f in findings] == [(Touched.DELETED, gone)]
+
+
+async def test_every_checkpoint_that_is_gone_from_between_is_named_without_copies(evidence: Evidence) -> None:
+    async with _undone(evidence.rows):
+        await evidence.rows.execute("DELETE FROM audit_checkpoints WHERE number IN (1, 2)")
+        findings = await evidence.findings(witnessed=False)
+    assert [(f.touched, f.checkpoint) for f in findings] == [
+        (Touched.CHECKPOINT_DELETED, 1),
+        (Touched.CHECKPOINT_DELETED, 2),
+    ]

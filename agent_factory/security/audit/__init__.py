@@ -6,10 +6,10 @@ from agent_factory.kit.exports import exported
 
 if TYPE_CHECKING:
     from agent_factory.security.audit.event import Event, Origin, Outcome, during, origin, record, record_alone
+    from agent_factory.security.audit.findings import Finding, Progress, Touched
     from agent_factory.security.audit.lookout import Lookout
     from agent_factory.security.audit.settings import AuditSettings
     from agent_factory.security.audit.trail import Trail
-    from agent_factory.security.audit.verifying import Finding, Progress, Touched
 
 __all__ = [
     "AuditSettings",

@@ -29,7 +29,7 @@ _BATCH = 200
 _GATHER_SECONDS = 0.05
 """How long more events are waited for after the first, so that one transaction seals them all."""
 _MOST_WATCHED = 10_000
-_LAST_COPY_SECONDS = 10.0
+_LAST_SECONDS = 10.0
 
 
 class Sealer:
@@ -78,16 +78,17 @@ class Sealer:
             await self._database.unlisten(_CHANNEL, self._wake)
 
     async def finish(self) -> None:
-        """Seal and sign what there is; what cannot be done now, the next process does."""
+        """Seal, sign and copy what there is, within seconds; what cannot be done now, the next process does."""
         try:
-            while await self.seal():
-                pass
-            while await self.sign(at_once=True):
-                pass
-            async with asyncio.timeout(_LAST_COPY_SECONDS):
-                await self._copied()
+            async with asyncio.timeout(_LAST_SECONDS):
+                while await self.seal():
+                    pass
+                while await self.sign(at_once=True):
+                    pass
+                if self._copying is not None:
+                    await self._copying
         except TimeoutError:
-            log.warning("the last checkpoint could not be copied in time; the next process does it")
+            log.warning("the audit trail could not be signed in time; the next process does it")
         except Problem as problem:
             log.warning("the audit trail could not be signed at the end", reason=problem.detail)
 
@@ -198,10 +199,6 @@ class Sealer:
         if self._copying is None or self._copying.done():
             self._copying = asyncio.create_task(self._copy(), name="audit witness")
         return made
-
-    async def _copied(self) -> None:
-        if self._copying is not None:
-            await self._copying
 
     async def _copy(self) -> None:
         """Bring the witness up to what is signed; what fails now is made up for next time."""

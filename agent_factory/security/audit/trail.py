@@ -13,10 +13,11 @@ from agent_factory.kit.errors import Problem
 from agent_factory.monitoring.metrics import Metrics
 from agent_factory.security.audit.allowance import Allowance
 from agent_factory.security.audit.event import Event, Outcome, record_alone
+from agent_factory.security.audit.findings import Finding, Progress, Sources
 from agent_factory.security.audit.keys import Keys
 from agent_factory.security.audit.sealer import Sealer
 from agent_factory.security.audit.settings import AuditSettings
-from agent_factory.security.audit.verifying import Finding, Progress, Sources, verify
+from agent_factory.security.audit.verifying import verify
 from agent_factory.security.audit.witness import Witness
 from agent_factory.security.encryption import Vault
 
