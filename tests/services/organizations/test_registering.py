@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from fastapi import FastAPI
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from agent_factory.database.models import AccountRow
 from agent_factory.database.session import Database
@@ -174,3 +174,29 @@ async def test_a_membership_that_is_disabled_is_not_listed(
         await session.execute(linked, {"account": account, "id": elsewhere.actor.user_id})
     listed = (await client.get("/api/v1/organizations")).json()["data"]
     assert [o["id"] for o in listed] == [encode("org", client.actor.organization_id)]
+
+
+async def test_a_known_address_takes_the_work_of_an_unknown_one(
+    app: FastAPI, database: Database, anyone: Client
+) -> None:
+    """Abuse 18: what takes as many statements and hashes takes as long."""
+    known = _address()
+    await _register(anyone, known)
+    await _verify(app, database, anyone, known)
+    counts: list[int] = []
+    statements: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        statements.append(statement)
+
+    engine = app.state.platform.database._system.sync_engine
+    event.listen(engine, "before_cursor_execute", note)
+    try:
+        for address in (known, _address()):
+            statements.clear()
+            await _register(anyone, address)
+            counts.append(len(statements))
+    finally:
+        event.remove(engine, "before_cursor_execute", note)
+    assert abs(counts[0] - counts[1]) <= 2, counts
+    assert min(counts) > 5
