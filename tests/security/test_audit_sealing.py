@@ -196,3 +196,26 @@ async def _sealing(url: str, folder: Path) -> AsyncGenerator[None]:
     finally:
         child.send_signal(signal.SIGKILL)
         await child.wait()
+
+
+async def test_without_the_encryption_key_events_are_sealed_all_the_same_and_signed_once_it_is_back(
+    fresh: Database, tmp_path: Path
+) -> None:
+    await trail_of(fresh, tmp_path).keys.signer()
+    kept = (tmp_path / "encryption.key").rename(tmp_path / "put-away")
+    trail = trail_of(fresh, tmp_path, checkpoint_seconds=0.01, poll=0.05)
+    running = asyncio.create_task(trail.sealer().run_forever())
+    try:
+        async with asyncio.timeout(20):
+            for count in (1, 2):
+                await written(fresh, 1)
+                while await _sequence(fresh) < count:  # noqa: ASYNC110 - nothing tells when it is sealed
+                    await asyncio.sleep(0.01)
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    assert (await store.state(fresh.pool)).signed == 0
+    kept.rename(tmp_path / "encryption.key")
+    await trail_of(fresh, tmp_path).sealer().finish()
+    assert (await verified(trail_of(fresh, tmp_path)))[0] == []
+    assert (await store.state(fresh.pool)).signed == 2

@@ -1,6 +1,7 @@
 """Chains events and signs the chain, in the background of every process, by one of them at a time (S197, S198)."""
 
 import asyncio
+import time
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -30,6 +31,8 @@ _GATHER_SECONDS = 0.05
 """How long more events are waited for after the first, so that one transaction seals them all."""
 _MOST_WATCHED = 10_000
 _LAST_SECONDS = 10.0
+_AGAIN_SECONDS = 2.0
+_SIGN_AGAIN_SECONDS = 30.0
 
 
 class Sealer:
@@ -59,6 +62,7 @@ class Sealer:
         self._known: store.Place | None = None
         self._witness: Witness | None = None
         self._kept = 0
+        self._unsigned_until = 0.0
         self._copying: asyncio.Task[None] | None = None
         self._woken = asyncio.Event()
 
@@ -69,10 +73,11 @@ class Sealer:
             while True:
                 try:
                     await self._look()
-                except Unavailable as problem:
-                    log.warning("the audit trail cannot be sealed now", reason=problem.detail)
+                except Unavailable:
+                    await asyncio.sleep(_AGAIN_SECONDS)
                 except Exception:
                     log.exception("the sealer of the audit trail stumbled; it tries again")
+                    await asyncio.sleep(_AGAIN_SECONDS)
                 await self._pause()
         finally:
             await self._database.unlisten(_CHANNEL, self._wake)
@@ -108,8 +113,16 @@ class Sealer:
         state = await store.state(self._pool)
         while state.pending and await self.seal() == _BATCH:
             pass
-        while self._is_due(state) and await self.sign():
-            state = await store.state(self._pool)
+        if time.monotonic() < self._unsigned_until:
+            return
+        try:
+            while self._is_due(state) and await self.sign():
+                state = await store.state(self._pool)
+        except Unavailable:
+            raise
+        except Problem as problem:  # such as a key that is missing: what comes is sealed meanwhile
+            log.warning("the audit trail cannot be signed", reason=problem.detail, code=problem.code)
+            self._unsigned_until = time.monotonic() + _SIGN_AGAIN_SECONDS
 
     def _is_due(self, state: store.State) -> bool:
         return self._is_time(state.head - state.signed, state.unsigned_since)
