@@ -55,14 +55,15 @@ class Bucket:
         need = max(0, self.wanted - self.stock)
         self.wanted = 0
         self._asked_at = now
-        return Ask(
-            self.key,
-            max(0.0, self._known(now) - _SLACK),
-            need,
-            min(extra, self.rate.count // _LARGEST_PART),
-            self._tick,
-            self.rate.span,
-        )
+        return self._asking(need, min(extra, self.rate.count // _LARGEST_PART), now)
+
+    def owing(self, units: int, now: float) -> Ask:
+        """Ask for units that were given without the counter."""
+        return self._asking(units, 0, now)
+
+    def _asking(self, need: int, extra: int, now: float) -> Ask:
+        known = max(0.0, self._known(now) - _SLACK)
+        return Ask(self.key, known, need, extra, self._tick, self.rate.span)
 
     def receive(self, ask: Ask, given: Grant, sent_at: float, now: float) -> None:
         """Take in what the counter gave to a question that left at `sent_at`."""
@@ -79,10 +80,6 @@ class Bucket:
         self._had = self.stock
         if units:
             self.lapses_at = now + 2 * _AHEAD
-
-    def note(self, units: int, now: float) -> None:
-        """Remember units that were given without the counter."""
-        self._lead, self._lead_at = min(self._known(now) + units * self._tick, self.rate.span), now
 
     def left(self, now: float) -> int:
         """Give the units that the caller has, as far as this process knows."""

@@ -8,30 +8,19 @@ from contextlib import suppress
 from ipaddress import IPv6Address, ip_address
 from uuid import UUID
 
-import structlog
-
 from agent_factory.kit.errors import Kind, Problem
 from agent_factory.security.auth import Actor
 from agent_factory.security.rate_limit.bucket import Bucket
-from agent_factory.security.rate_limit.counters import Ask, Counters
+from agent_factory.security.rate_limit.counters import Counters
 from agent_factory.security.rate_limit.rules import Rate, parse
 from agent_factory.security.rate_limit.settings import LimitsSettings
-from agent_factory.security.rate_limit.share import Share
+from agent_factory.security.rate_limit.supply import Clock, Supply
 
-_log = structlog.stdlib.get_logger("agent_factory.limits")
 _MOST_CALLERS = 50_000
 """Callers and routes that a process remembers at a time; the idle ones are forgotten anyway."""
-_MOST_ASKS = 1024
-"""Counters of one question."""
 _TIGHTEST_FOR = 1.0
 """Seconds between two looks at which of a caller's limits is nearest to its end."""
-_HEAL_AFTER, _HEAL_EVERY = 0.1, 1.0
-"""Seconds until the first look whether the counters are back, and at most between two."""
-_PROBE = Ask(b"probe", 0.0, 1, 0, 0.001, 1.0)
-"""A question like any other, for what answers something simpler may still refuse to count."""
 _SWEEP_EVERY = 30.0
-
-Clock = Callable[[], float]
 
 
 class RateLimited(Problem):
@@ -61,7 +50,7 @@ class Standing:
         now = self._limiter.clock()
         while lacking := [b for b in self.buckets if not b.holds(now)]:
             self.bar(now)
-            await self._limiter.supply(lacking)
+            await self._limiter.supply.fill(lacking)
             now = self._limiter.clock()
         for bucket in self.buckets:
             bucket.stock -= 1
@@ -109,7 +98,7 @@ class Limiter:
     ) -> None:
         """Begin with nothing at hand; `processes` is how many share the counters."""
         self.clock = clock
-        self.processes = settings.processes or processes
+        self.supply = Supply(counters, processes=settings.processes or processes, clock=clock)
         self._settings = settings
         self._counters = counters
         self._address, self._user, self._key = (parse(t) for t in (settings.address, settings.user, settings.key))
@@ -117,16 +106,6 @@ class Limiter:
         self._endpoints = {path: parse(text) for path, text in settings.endpoints.items()}
         self._buckets: dict[tuple[str, str, Rate], Bucket] = {}
         self._standings: dict[tuple[UUID | None, UUID | None, str, str], Standing] = {}
-        self._short: dict[Bucket, None] = {}
-        self._answered: asyncio.Future[None] | None = None
-        self._asking: asyncio.Task[None] | None = None
-        self._share: Share | None = None
-        self._healing: asyncio.Task[None] | None = None
-
-    @property
-    def alone(self) -> bool:
-        """Whether the counters are away."""
-        return self._share is not None
 
     def standing(self, actor: Actor | None, address: str, route: str = "") -> Standing:
         """Give how a caller stands; without an actor only its address counts, without a route no endpoint."""
@@ -161,83 +140,6 @@ class Limiter:
                 self._buckets[kind, identity, rate] = found
             yield found
 
-    async def supply(self, lacking: Iterable[Bucket]) -> None:
-        """Wait until the counters were asked for a unit for each of these."""
-        for bucket in lacking:
-            bucket.wanted += 1
-            self._short[bucket] = None
-        if self._answered is None:
-            self._answered = asyncio.get_running_loop().create_future()
-        if self._asking is None:
-            self._asking = asyncio.create_task(self._work(), name="rate limits")
-        await asyncio.shield(self._answered)
-
-    async def _work(self) -> None:
-        """Ask for whatever is short, all at once, until nothing is."""
-        try:
-            while self._short:
-                # Of two with one key, for one may have been forgotten, the other asks again by itself.
-                short = list({b.key: b for b in self._short}.values())
-                answered, self._answered = self._answered, None
-                self._short = {}
-                assert answered is not None
-                try:
-                    for start in range(0, len(short), _MOST_ASKS):
-                        await self._ask(short[start : start + _MOST_ASKS])
-                except asyncio.CancelledError:
-                    answered.cancel()
-                    raise
-                except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to those who wait for it
-                    answered.set_exception(error)
-                    answered.exception()  # they may have left
-                else:
-                    answered.set_result(None)
-        finally:
-            self._asking = None
-
-    async def _ask(self, short: list[Bucket]) -> None:
-        sent_at = self.clock()
-        asks = [b.ask(sent_at) for b in short]
-        if self._share is None:
-            try:
-                grants = await self._counters.take(asks)
-            except Problem as problem:
-                if not problem.retryable:
-                    raise
-                self._part(problem)
-            else:
-                now = self.clock()
-                for bucket, ask, given in zip(short, asks, grants, strict=True):
-                    bucket.receive(ask, given, sent_at, now)
-                return
-        share, now = self._share, self.clock()
-        assert share is not None
-        for bucket, ask in zip(short, asks, strict=True):
-            given = share.take(ask)
-            bucket.note(given.units, now)
-            bucket.add(given.units, now)
-            if given.units < ask.need:
-                bucket.refused_until = now + share.wait(ask, given)
-
-    def _part(self, problem: Problem) -> None:
-        """Go on alone until the counters answer again."""
-        _log.warning("the counters of the rate limits are away; each process limits alone", reason=problem.detail)
-        self._share = Share(self.processes, self.clock)
-        self._healing = asyncio.create_task(self._heal(), name="rate limits heal")
-
-    async def _heal(self) -> None:
-        pause = _HEAL_AFTER
-        while True:
-            await asyncio.sleep(pause)
-            with suppress(Problem):
-                await self._counters.take([_PROBE])
-                break
-            pause = min(2 * pause, _HEAL_EVERY)
-        self._share = None
-        for bucket in self._buckets.values():
-            bucket.refused_until = 0.0
-        _log.warning("the counters of the rate limits are back")
-
     def forget(self) -> None:
         """Forget callers that have nothing at hand and nothing to wait for; all, if they are too many."""
         now = self.clock()
@@ -251,18 +153,14 @@ class Limiter:
         while True:
             with suppress(Problem):
                 if self._settings.processes is None:
-                    self.processes = max(1, await count_processes())
+                    self.supply.processes = max(1, await count_processes())
                 await self._counters.sweep()
             await asyncio.sleep(_SWEEP_EVERY)
             self.forget()
 
     async def close(self) -> None:
         """Stop asking."""
-        for task in (self._asking, self._healing):
-            if task is not None:
-                task.cancel()
-                with suppress(asyncio.CancelledError):
-                    await task
+        await self.supply.close()
 
 
 def _endpoint(
