@@ -18,6 +18,7 @@ from agent_factory.database.settings import DatabaseSettings
 from agent_factory.kit.ids import uuid7
 from agent_factory.security.auth import Actor
 from agent_factory.security.encryption import EncryptionSettings, Vault, open_vault
+from tests.abuse.cases import citing
 from tests.keyfile import KEY_FILE
 
 pytest_plugins = ["tests.doubles.fixtures", "tests.serving"]
@@ -154,3 +155,16 @@ async def _order(url: str, sql: str) -> None:
 def _named(url: str, database: str) -> str:
     start, _, query = url.partition("?")
     return f"{start.rpartition('/')[0]}/{database}?{query}"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let a case of abuse be run by its number."""
+    parser.addoption("--abuse", type=int, metavar="N", help="run the tests that cite this abuse case")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep the tests of one abuse case, if one was asked for."""
+    number = config.getoption("--abuse")
+    if number is not None:
+        names = {name for name, numbers in citing() if number in numbers}
+        items[:] = [item for item in items if item.nodeid.partition("[")[0] in names]

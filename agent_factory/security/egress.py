@@ -285,6 +285,10 @@ class Egress:
         other._watch = watch  # noqa: SLF001 - its own class
         return other
 
+    def refuse(self, host: str) -> None:
+        """Tell whoever watches that a caller's own rules keep it from a host."""
+        self._tell(host, blocked=True)
+
     def _tell(self, host: str | None, *, blocked: bool) -> None:
         if self._watch is not None and host:
             self._watch(host, blocked)

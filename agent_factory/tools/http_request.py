@@ -52,12 +52,14 @@ class _Requests:
     ) -> dict[str, object]:
         settings = self._settings
         host = host_of(url)
+        client = guarded(context, plugin.name)
         if not allows(settings.hosts, host):
+            client.refuse(host)
             raise ToolDenied(f"Requests to {host} are not allowed here; allowed: {', '.join(settings.hosts)}.")
         if json is not None and body is not None:
             raise Invalid("Send json or body, not both.", errors=[FieldError("/body", "json is given too")])
         sent = await credentials(settings.secrets, url, context, plugin.name)
-        answer = await guarded(context, plugin.name).request(
+        answer = await client.request(
             method or settings.methods[0],
             url,
             headers=merged_headers(settings.headers, headers or {}, sent.headers),

@@ -110,6 +110,7 @@ async def test_a_request_has_no_right_to_what_is_the_systems_alone(
 
 @pytest.mark.parametrize("table", sorted(set(TENANT_TABLES) - OF_THE_SYSTEM))
 async def test_without_an_organisation_a_request_sees_no_row(database: Database, actor: Actor, table: str) -> None:
+    """Abuse 41."""
     await keep_agent(database, actor, "support")
     async with database.read(actor.organization_id) as session:
         for nobody in ("", None):
@@ -237,7 +238,7 @@ async def test_a_read_session_cannot_write(database: Database, actor: Actor) -> 
 async def test_pooled_connections_show_no_foreign_row_whatever_is_cancelled_or_rolled_back(
     database_url: str, actor: Actor, other_actor: Actor
 ) -> None:
-    """Hundreds of transactions of two organisations share three connections, and many end badly."""
+    """Abuse 42. Hundreds of transactions of two organisations share three connections, and many end badly."""
     database = Database(database_url, DatabaseSettings(pool_size=3, pool_timeout=60))
     dice = random.Random(20261121)  # noqa: S311 - a repeatable mixture, no secret
     for owner in (actor, other_actor):

@@ -181,6 +181,7 @@ async def test_what_a_tool_does_wrong_is_told_to_the_model(resources: Resources)
 async def test_a_model_that_never_ends_is_stopped_by_each_limit(
     resources: Resources, model: str, limits: Limits, code: str
 ) -> None:
+    """Abuse 67."""
     compiled = await compile_agent(agent(model=model, tools=[add], limits=limits), resources)
     watched = await run(compiled, user("go"))
     assert watched.code == code
@@ -192,6 +193,7 @@ async def test_a_model_that_never_ends_is_stopped_by_each_limit(
 
 
 async def test_money_is_a_limit_where_the_price_is_known(resources: Resources) -> None:
+    """Abuse 67."""
     compiled = await compile_agent(agent(model="local:loop", tools=[add], limits=Limits(usd=Decimal(0))), resources)
     assert (await run(compiled, user("go"))).code in {"step_limit_exceeded", "cost_limit_exceeded"}
 

@@ -87,6 +87,7 @@ async def client() -> AsyncGenerator[Egress, None]:
     ],
 )
 async def test_no_spelling_of_an_inside_address_is_reached(host: str, serve: Serve, client: Egress) -> None:
+    """Abuse 58."""
     server = await serve()
     name = host if "#" in host or "\\" in host else f"{host}:{server.port}"
     with pytest.raises((EgressBlocked, EgressFailed)):
@@ -130,6 +131,7 @@ async def test_a_name_of_an_inside_address_is_blocked(address: str, serve: Serve
 
 
 async def test_one_inside_address_among_public_ones_blocks_the_name(serve: Serve) -> None:
+    """Abuse 60."""
     server = await serve()
     client = Egress(resolver=Names(mixed_test=[["93.184.216.34", "127.0.0.1"]]))
     with pytest.raises(EgressBlocked):
@@ -139,6 +141,7 @@ async def test_one_inside_address_among_public_ones_blocks_the_name(serve: Serve
 
 
 async def test_a_name_that_changes_its_address_is_checked_at_each_dial(serve: Serve) -> None:
+    """Abuse 60."""
     server = await serve()
     names = Names(rebound_test=[["93.184.216.34"], ["127.0.0.1"]])
     checked = await names.resolve("rebound.test")  # what a check before the request would have seen
@@ -200,6 +203,7 @@ def redirecting(place: str, status: int = 302) -> Handler:
     ],
 )
 async def test_a_redirect_to_the_inside_is_blocked(place: str, serve: Serve) -> None:
+    """Abuse 59."""
     inside = await serve()
     outside = await serve(redirecting(place.format(port=inside.port)))
     names = Names(outside_test=[["127.0.0.1"]], metadata_test=[["169.254.169.254"]])
