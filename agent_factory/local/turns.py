@@ -16,6 +16,7 @@ from agent_factory.core.model import Usage
 from agent_factory.core.tool import ToolFactory
 from agent_factory.kit.catalog import Catalog
 from agent_factory.kit.errors import FieldError, Kind, Problem
+from agent_factory.kit.redaction import Redactor, secret_values
 from agent_factory.runtime.compile import Resources, compile_agent
 from agent_factory.runtime.doors import doors
 from agent_factory.runtime.models import Models
@@ -62,11 +63,13 @@ async def open_resources(
     """
     chosen = settings or Settings()
     egress = Egress(chosen.egress)
+    redactor = Redactor(secret_values(chosen))
     try:
         yield Resources(
             models=Models(chosen.models, egress),
             tools=Catalog[ToolFactory]("agent_factory.tools"),
-            doors=doors(chosen.tools, egress, workspace or chosen.tools.workspace or Path.cwd()),
+            doors=doors(chosen.tools, egress, workspace or chosen.tools.workspace or Path.cwd(), redactor=redactor),
+            redactor=redactor,
         )
     finally:
         await egress.close()

@@ -65,6 +65,8 @@ async def keep_up_forever(pool: Pool, vault: Vault) -> None:
                 log.error("some sealed values cannot be opened", count=done.failed)
         except Problem as problem:
             log.warning("the rotation of keys waits", reason=problem.detail)
+        except Exception:
+            log.exception("the rotation of keys broke")  # the next look may find it mended
         await asyncio.sleep(_PAUSE * random.uniform(0.5, 1.5))  # noqa: S311 - spreads load, guards nothing
 
 
