@@ -4,6 +4,7 @@ import asyncio
 from decimal import Decimal
 
 import asyncpg
+import msgspec
 import pytest
 from sqlalchemy import text
 
@@ -271,9 +272,9 @@ async def test_seats_are_counted_in_the_transaction_that_fills_them(world: World
 def test_a_spender_is_bound_by_what_is_about_him() -> None:
     key_id, run_id = uuid7(), uuid7()
     spender = Spender(organization_id=uuid7(), run_id=run_id, agents=("a",), key_id=key_id)
-    usual = {"metric": Metric.TOKENS, "period": Period.DAY, "amount": Decimal(1)}
-    assert Limit(**usual).binds(spender)
-    assert Limit(**usual, agent="a").binds(spender)
-    assert not Limit(**usual, agent="b").binds(spender)
-    assert Limit(**usual, key_id=key_id).binds(spender)
-    assert not Limit(**usual, key_id=uuid7()).binds(spender)
+    everybody = Limit(metric=Metric.TOKENS, period=Period.DAY, amount=Decimal(1))
+    assert everybody.binds(spender)
+    assert msgspec.structs.replace(everybody, agent="a").binds(spender)
+    assert not msgspec.structs.replace(everybody, agent="b").binds(spender)
+    assert msgspec.structs.replace(everybody, key_id=key_id).binds(spender)
+    assert not msgspec.structs.replace(everybody, key_id=uuid7()).binds(spender)
