@@ -21,6 +21,9 @@ MASK = "[redacted]"
 SHORTEST = 6
 """Characters of a value that is masked; a shorter one would blank out ordinary words."""
 
+_SHORTEST_KEY = 8
+"""Characters of the shortest text that could hold what the patterns below look for."""
+
 _SECONDS = 3600.0
 _MOST_VALUES = 500
 _MOST_ORGANIZATIONS = 1000
@@ -69,6 +72,8 @@ _CREDENTIALS = re.compile(
 
 def masked_keys(text: str) -> str:
     """Mask what looks like a key, a private key, or the password of a URL."""
+    if len(text) < _SHORTEST_KEY:
+        return text
     if "-----BEGIN " in text:
         text = _PRIVATE_KEY.sub(MASK, text)
     if "://" in text:
