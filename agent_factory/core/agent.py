@@ -9,7 +9,6 @@ import msgspec
 import pydantic
 from pydantic import (
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     GetCoreSchemaHandler,
@@ -108,8 +107,13 @@ def _tool_schema(_source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
     return core_schema.no_info_wrap_validator_function(_tool, record, json_schema_input_schema=named)
 
 
+def _guardrail_schema(_source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+    named = core_schema.union_schema([core_schema.str_schema(), record := handler(GuardrailUse)])
+    return core_schema.no_info_before_validator_function(_record, record, json_schema_input_schema=named)
+
+
 _ToolItem = Annotated[Tool | ToolUse | str, GetPydanticSchema(_tool_schema)]
-_GuardrailItem = Annotated[GuardrailUse | str, BeforeValidator(_record, json_schema_input_type=str | GuardrailUse)]
+_GuardrailItem = Annotated[GuardrailUse | str, GetPydanticSchema(_guardrail_schema)]
 
 
 class Agent(Strict):

@@ -71,7 +71,7 @@ async def begin(platform: Platform, actor: Actor, ask: Ask) -> LiveRun:
 
 def _heard(pinned: Pinned, ask: Ask) -> Heard:
     # Input guardrails look at the input alone, and a session has its own history: all that came goes in there.
-    guarded = any(use.on is None or "input" in use.on for use in pinned.agent.guardrails)
+    guarded = any(use.on is None or "input" in use.on for use in pinned.agent.guardrail_uses)
     tools = {tool.name for tool in ask.client_tools}
     whole = guarded or ask.session_id is not None
     heard = hear(ask.said, client_tools=tools, before=ask.before, whole=whole, field=ask.field)
