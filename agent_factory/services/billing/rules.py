@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import re
 from collections.abc import Collection
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -16,6 +17,8 @@ from agent_factory.services.billing.errors import BudgetInvalid
 
 BUDGETED = (Metric.USD, Metric.TOKENS, Metric.TOOL_CALLS, Metric.RUNS)
 """What budgets are about."""
+
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 NOBODY = UUID(int=0)
 """Stands in usage where no agent, or no key, used anything."""
@@ -79,6 +82,13 @@ def resets(period: Period, moment: datetime) -> datetime | None:
     if period is Period.DAY:
         return start + timedelta(days=1)
     return (start + timedelta(days=32)).replace(day=1) if period is Period.MONTH else None
+
+
+def read_day(text: object) -> date:
+    """Read a day such as 2026-11-21; raises `ValueError` for any other form."""
+    if not isinstance(text, str) or not _DAY.fullmatch(text):
+        raise ValueError("has to be a day such as 2026-11-21")
+    return date.fromisoformat(text)
 
 
 def write_place(place: Place) -> str:

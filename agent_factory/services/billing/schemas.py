@@ -5,11 +5,12 @@ from decimal import Decimal
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import Field, PlainSerializer, WithJsonSchema
+from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
 from agent_factory.api.paging import PageOf
 from agent_factory.api.schemas import Id, Input, Moment, Output
 from agent_factory.enterprise.multitenancy.limits import MOST, Metric, Period, Subject
+from agent_factory.services.billing.rules import read_day
 
 BudgetId = Annotated[UUID, Id("bgt")]
 AgentId = Annotated[UUID, Id("agt")]
@@ -21,6 +22,9 @@ Decimals = Annotated[
     PlainSerializer(lambda value: f"{value.normalize():f}", return_type=str),
     WithJsonSchema({"type": "string", "description": "A decimal number."}),
 ]
+
+Day = Annotated[date, BeforeValidator(read_day), WithJsonSchema({"type": "string", "format": "date"})]
+"""A day, written as RFC 3339 has it and in no other way."""
 
 BudgetMetric = Literal[Metric.USD, Metric.TOKENS, Metric.TOOL_CALLS, Metric.RUNS]
 

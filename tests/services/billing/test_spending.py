@@ -250,7 +250,14 @@ async def test_pages_of_usage_follow_each_other_and_nothing_is_told_twice(
 
 @pytest.mark.parametrize(
     "params",
-    [{"cursor": "nonsense"}, {"cursor": "W10"}, {"from": "2026-02-31"}, {"from": "2026-03-02", "to": "2026-03-01"}],
+    [
+        {"cursor": "nonsense"},
+        {"cursor": "W10"},
+        {"from": "2026-02-31"},
+        {"to": "0"},
+        {"to": "20261121"},
+        {"from": "2026-03-02", "to": "2026-03-01"},
+    ],
 )
 async def test_a_question_for_usage_that_makes_no_sense_is_refused(client: Client, params: dict[str, str]) -> None:
     path = f"/api/v1/organizations/{encode('org', client.actor.organization_id)}/usage"
@@ -261,6 +268,7 @@ async def test_usage_of_other_days_is_that_of_other_days(client: Client, deploy:
     await run(client, await deploy(), "hello")
     yesterday = (now() - timedelta(days=1)).date().isoformat()
     assert (await usage(client, to=yesterday))["data"] == []
+    assert (await usage(client, to="0001-01-02"))["data"] == []
 
 
 async def test_embeddings_are_counted(app: FastAPI, client: Client) -> None:

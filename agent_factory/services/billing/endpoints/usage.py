@@ -1,6 +1,5 @@
 """HTTP for what organisations may use and have used."""
 
-from datetime import date
 from typing import Annotated
 from uuid import UUID
 
@@ -12,13 +11,13 @@ from agent_factory.api.routing import router
 from agent_factory.api.schemas import Id
 from agent_factory.services.billing import service
 from agent_factory.services.billing.rules import NOBODY, Dimension, read_place
-from agent_factory.services.billing.schemas import QuotaList, QuotaOut, UsageOut, UsagePage
+from agent_factory.services.billing.schemas import Day, QuotaList, QuotaOut, UsageOut, UsagePage
 
 organizations = router("/api/v1/organizations", "organizations")
 
 OrganizationPath = Annotated[UUID, Id("org", in_path=True)]
-First = Annotated[date | None, Query(alias="from", description="First day (UTC). (default: 29 days before the last)")]
-Last = Annotated[date | None, Query(alias="to", description="Last day (UTC). (default: today)")]
+First = Annotated[Day | None, Query(alias="from", description="First day (UTC). (default: 29 days before the last)")]
+Last = Annotated[Day | None, Query(alias="to", description="Last day (UTC). (default: today)")]
 By = Annotated[list[Dimension], Query(description="What to tell apart beside the day; may be given several times.")]
 Limit = Annotated[int, Query(ge=1, le=100, description="Rows at most.")]
 Cursor = Annotated[str | None, Query(max_length=1000, description="`next_cursor` of the page before.")]

@@ -35,7 +35,7 @@ async def usage_of(
     """
     check_own(actor, organization_id)
     last = last or now().date()
-    first = first or last - timedelta(days=_USUAL_DAYS - 1)
+    first = first or last - min(timedelta(days=_USUAL_DAYS - 1), last - date.min)
     if first > last:
         raise Invalid("The first day lies behind the last one.", errors=[FieldError("/from", "later than `to`")])
     rows = await queries.usage(session, organization_id, Span(first, last, by), limit + 1, after)
