@@ -38,9 +38,13 @@ house:
 migrations:
     python -m pytest tests/database/test_migrations.py
 
-# what a turn costs beside a bare pass-through, in about five minutes
-bench *args:
-    python -m bench.turns {{ args }}
+# what things cost: turns, engine, waiting, map, logins or protected
+bench what="turns" *args:
+    python -m bench.{{ what }} {{ args }}
+
+# load in its long form: what stands in the tests in short
+load:
+    AF_SLOW_PROOFS=1 python -m pytest tests/database/test_tenancy.py tests/enterprise/test_budgets_stateful.py -s --timeout 3600
 
 # fuzzers in their long form: expressions, definitions and the API, `seconds` for each of the first two
 fuzz seconds="300" examples="300":

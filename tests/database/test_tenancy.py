@@ -1,6 +1,7 @@
 """The second wall: PostgreSQL itself shows an organisation nothing but its own rows (S141)."""
 
 import asyncio
+import os
 import random
 
 import asyncpg
@@ -50,6 +51,9 @@ SEEN_BY_SYSTEM = {
 }
 OF_THE_SYSTEM = {"data_keys", "logins"}
 """Tables that requests have no right to at all, although their rows name an organisation."""
+
+READS = 100_000 if "AF_SLOW_PROOFS" in os.environ else 400  # noqa: TID251 - a test's own switch, no setting of the product
+"""Transactions of the proof that a pooled connection shows no foreign row; the long form by `./dev load`."""
 
 
 async def keep_agent(database: Database, actor: Actor, name: str) -> AgentRow:
@@ -238,20 +242,23 @@ async def test_a_read_session_cannot_write(database: Database, actor: Actor) -> 
 async def test_pooled_connections_show_no_foreign_row_whatever_is_cancelled_or_rolled_back(
     database_url: str, actor: Actor, other_actor: Actor
 ) -> None:
-    """Abuse 42. Hundreds of transactions of two organisations share three connections, and many end badly."""
+    """Abuse 42. Transactions of two organisations share three connections, and many end badly."""
     database = Database(database_url, DatabaseSettings(pool_size=3, pool_timeout=60))
     dice = random.Random(20261121)  # noqa: S311 - a repeatable mixture, no secret
     for owner in (actor, other_actor):
         for number in range(5):
             await keep_agent(database, owner, f"agent-{number}")
-    seen: list[tuple[Actor, AgentRow]] = []
+    seen = foreign = 0
     finished: dict[str, int] = {"read": 0, "cancelled": 0, "rolled back": 0}
 
     async def work(owner: Actor, how: float) -> None:
+        nonlocal seen, foreign
         async with database.write(owner.organization_id) as session:
             if how < 0.3:
                 await session.execute(text("SELECT pg_sleep(:s)"), {"s": how / 20})
-            seen.extend((owner, row) for row in (await session.scalars(select(AgentRow))).all())
+            rows = (await session.scalars(select(AgentRow))).all()
+            seen += len(rows)
+            foreign += sum(row.organization_id != owner.organization_id for row in rows)
             if how > 0.7:
                 raise ZeroDivisionError
 
@@ -269,11 +276,12 @@ async def test_pooled_connections_show_no_foreign_row_whatever_is_cancelled_or_r
             finished["rolled back"] += 1
 
     try:
-        await asyncio.gather(*(job(dice.choice((actor, other_actor))) for _ in range(400)))
+        while sum(finished.values()) < READS:
+            await asyncio.gather(*(job(dice.choice((actor, other_actor))) for _ in range(400)))
         async with database.read(uuid7()) as session:
             assert (await session.scalars(select(AgentRow))).all() == []
     finally:
         await database.close()
     assert all(finished.values()), finished
-    assert len(seen) > 500
-    assert [row for owner, row in seen if row.organization_id != owner.organization_id] == []
+    assert seen > READS
+    assert foreign == 0
