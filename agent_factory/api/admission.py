@@ -55,7 +55,8 @@ class Gate:
         self._timer = loop.call_at(self._due, self._look, loop)
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._lags.append(loop.time() - self._due)
+        # With nobody here there is nothing to be late with: the process was stopped, or its machine asleep.
+        self._lags.append(loop.time() - self._due if self.inside else 0.0)
         if self.inside or self.lag > self._max_lag:
             self._look_later(loop)
         else:

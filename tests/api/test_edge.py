@@ -366,6 +366,23 @@ async def test_a_process_that_is_late_all_the_time_sends_requests_away_and_one_p
     gate.enter()
 
 
+async def test_a_process_that_was_stopped_while_nobody_was_there_is_not_late() -> None:
+    gate = Gate(10, max_lag=0.01)
+    for _ in range(6):
+        gate.enter()
+        gate.leave()
+        gate._due -= 60
+        assert gate._timer is not None
+        gate._timer.cancel()
+        gate._look(asyncio.get_running_loop())
+    gate.enter()
+    gate._due -= 60
+    gate._look(asyncio.get_running_loop())
+    assert gate._lags[-1] > 50
+    assert gate._timer is not None
+    gate._timer.cancel()
+
+
 # Limits at the door
 
 
