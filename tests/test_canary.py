@@ -22,14 +22,17 @@ import pytest
 from pyotp.totp import TOTP
 
 from agent_factory.database.embedded import Server
-from agent_factory.database.sealed import sealed_columns
+from agent_factory.database.sealed import sealed_columns, under_old_keys
 from agent_factory.database.session import Database
 from agent_factory.kit.redaction import forms
+from agent_factory.security.encryption import EncryptionSettings, open_vault
+from agent_factory.security.encryption.rotation import Progress, catch_up, renew
 from agent_factory.services.organizations.service import bootstrap
 from tests.conftest import _made
 from tests.doubles import web as doubles
 from tests.doubles.fixtures import ModelServer
 from tests.doubles.web import Web
+from tests.keyfile import KEY_FILE
 from tests.serving import served
 
 PASSWORD = "canary-Pass-word-0c1d2e3f"
@@ -54,6 +57,8 @@ class Seen(msgspec.Struct):
     log: str
     arguments: list[str]
     files: dict[str, bytes]
+    rotated: Progress
+    left: dict[str, int]
 
 
 class Driver:
@@ -254,6 +259,17 @@ async def read_all(driver: Driver) -> None:
         await driver.ask("GET", path)
 
 
+async def replace_keys(driver: Driver, database: Database, folder: Path) -> tuple[Progress, dict[str, int]]:
+    """Replace every data key beside the running product; tell what is still under an old one, column by column."""
+    vault = open_vault(EncryptionSettings(key_file=KEY_FILE), database.pool, folder)
+    await renew(database.pool, vault)
+    rotated = await catch_up(database.pool, vault)
+    left = {f"{c.table}.{c.column}": len(await under_old_keys(database.pool, c)) for c in sealed_columns()}
+    told = await driver.invoke("http_request", {"url": driver.web.url("/echo")}, bound(driver.web.host, "CANARY"))
+    assert told["is_error"] is False
+    return rotated, left
+
+
 async def dumped(url: str) -> tuple[dict[str, list[str]], dict[str, list[bytes]]]:
     """Every row of every table as text, and what is in the columns of sealed values."""
     connection = await asyncpg.connect(url)
@@ -329,6 +345,7 @@ async def seen(
                     await break_things(driver, database)
                     await read_all(driver)
                     arguments = _arguments()
+                    rotated, left = await replace_keys(driver, database, folder)
         finally:
             await database.close()
         rows, sealed = await dumped(url)
@@ -348,7 +365,9 @@ async def seen(
         **tokens,
     }
     files = {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
-    return Seen(canaries, driver.answers, rows, sealed, log.read_text(errors="replace"), arguments, files)
+    return Seen(
+        canaries, driver.answers, rows, sealed, log.read_text(errors="replace"), arguments, files, rotated, left
+    )
 
 
 def _arguments() -> list[str]:
@@ -388,6 +407,18 @@ def test_sealed_columns_hold_what_was_kept_and_show_nothing_of_it(seen: Seen) ->
         for value in values:
             assert value[0] == 1
             assert not [name for name, canary in seen.canaries.items() if canary.encode() in value]
+
+
+def test_every_kind_of_sealed_value_is_sealed_anew_when_keys_are_replaced(seen: Seen) -> None:
+    """Whoever seals a value names its place as a rotation will: table, column and primary key."""
+    assert seen.rotated.failed == 1, "the one that was moved to another row on purpose"
+    assert {column: left for column, left in seen.left.items() if left} == {"secrets.value": 1}
+    assert {column for column, values in seen.sealed.items() if values} >= {
+        "accounts.otp_seed",
+        "secrets.value",
+        "signing_keys.private",
+        "triggers.sealed_secret",
+    }
 
 
 def test_no_log_line_holds_a_canary(seen: Seen) -> None:
