@@ -32,8 +32,17 @@ class SigningKey(msgspec.Struct, frozen=True):
 
 async def every(pool: Pool) -> list[SigningKey]:
     """List the keys, oldest first."""
-    rows = await pool.fetch(_EVERY, again=True)
-    return [SigningKey(**{**dict(row), "public": msgspec.json.decode(row["public"])}) for row in rows]
+    return [
+        SigningKey(
+            number=row["number"],
+            kid=row["kid"],
+            public=msgspec.json.decode(row["public"]),
+            private=row["private"],
+            created_at=row["created_at"],
+            signs_from=row["signs_from"],
+        )
+        for row in await pool.fetch(_EVERY, again=True)
+    ]
 
 
 async def add(pool: Pool, key: SigningKey) -> bool:
