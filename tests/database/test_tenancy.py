@@ -47,6 +47,11 @@ SEEN_BY_SYSTEM = {
     "organization_origins",
     "data_keys",
     "secrets",
+    "roles",
+    "teams",
+    "team_members",
+    "grants",
+    "invitations",
     "logins",
 }
 OF_THE_SYSTEM = {"data_keys", "logins"}
@@ -239,49 +244,55 @@ async def test_a_read_session_cannot_write(database: Database, actor: Actor) -> 
         session.add(AgentRow(organization_id=actor.organization_id, name="support"))
 
 
+class Readers:
+    """Transactions that read what their organisation has, and end well or badly."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.dice = random.Random(20261121)  # noqa: S311 - a repeatable mixture, no secret
+        self.seen = self.foreign = 0
+        self.finished: dict[str, int] = {"read": 0, "cancelled": 0, "rolled back": 0}
+
+    async def read(self, owner: Actor, how: float) -> None:
+        async with self.database.write(owner.organization_id) as session:
+            if how < 0.3:
+                await session.execute(text("SELECT pg_sleep(:s)"), {"s": how / 20})
+            rows = (await session.scalars(select(AgentRow))).all()
+            self.seen += len(rows)
+            self.foreign += sum(row.organization_id != owner.organization_id for row in rows)
+            if how > 0.7:
+                raise ZeroDivisionError
+
+    async def one(self, owner: Actor) -> None:
+        how = self.dice.random()
+        task = asyncio.create_task(self.read(owner, how))
+        if how < 0.5:
+            asyncio.get_running_loop().call_later(self.dice.random() / 50, task.cancel)
+        try:
+            await task
+            self.finished["read"] += 1
+        except asyncio.CancelledError:
+            self.finished["cancelled"] += 1
+        except ZeroDivisionError:
+            self.finished["rolled back"] += 1
+
+
 async def test_pooled_connections_show_no_foreign_row_whatever_is_cancelled_or_rolled_back(
     database_url: str, actor: Actor, other_actor: Actor
 ) -> None:
     """Abuse 42. Transactions of two organisations share three connections, and many end badly."""
     database = Database(database_url, DatabaseSettings(pool_size=3, pool_timeout=60))
-    dice = random.Random(20261121)  # noqa: S311 - a repeatable mixture, no secret
     for owner in (actor, other_actor):
         for number in range(5):
             await keep_agent(database, owner, f"agent-{number}")
-    seen = foreign = 0
-    finished: dict[str, int] = {"read": 0, "cancelled": 0, "rolled back": 0}
-
-    async def work(owner: Actor, how: float) -> None:
-        nonlocal seen, foreign
-        async with database.write(owner.organization_id) as session:
-            if how < 0.3:
-                await session.execute(text("SELECT pg_sleep(:s)"), {"s": how / 20})
-            rows = (await session.scalars(select(AgentRow))).all()
-            seen += len(rows)
-            foreign += sum(row.organization_id != owner.organization_id for row in rows)
-            if how > 0.7:
-                raise ZeroDivisionError
-
-    async def job(owner: Actor) -> None:
-        how = dice.random()
-        task = asyncio.create_task(work(owner, how))
-        if how < 0.5:
-            asyncio.get_running_loop().call_later(dice.random() / 50, task.cancel)
-        try:
-            await task
-            finished["read"] += 1
-        except asyncio.CancelledError:
-            finished["cancelled"] += 1
-        except ZeroDivisionError:
-            finished["rolled back"] += 1
-
+    readers = Readers(database)
     try:
-        while sum(finished.values()) < READS:
-            await asyncio.gather(*(job(dice.choice((actor, other_actor))) for _ in range(400)))
+        while sum(readers.finished.values()) < READS:
+            await asyncio.gather(*(readers.one(readers.dice.choice((actor, other_actor))) for _ in range(400)))
         async with database.read(uuid7()) as session:
             assert (await session.scalars(select(AgentRow))).all() == []
     finally:
         await database.close()
-    assert all(finished.values()), finished
-    assert seen > READS
-    assert foreign == 0
+    assert all(readers.finished.values()), readers.finished
+    assert readers.seen > READS
+    assert readers.foreign == 0
