@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -9,7 +10,9 @@ from fastapi import FastAPI
 from sqlalchemy import text
 
 from agent_factory.database.session import Database
+from agent_factory.enterprise.multitenancy.limits import Metric
 from agent_factory.kit.ids import uuid7
+from agent_factory.services.billing import service as billing
 from tests.services.organizations.parts import Hire, letters_to, make_role, member, own, user
 from tests.serving import Client, client_of, opened, settings_for
 
@@ -70,6 +73,23 @@ async def test_who_has_no_account_chooses_a_password_and_is_a_member(
     assert (shown["email"], shown["name"], shown["role"]) == (address, "Ada", "viewer")
     login = await anyone.post("/api/v1/auth/login", json={"email": address, "password": PASSWORD})
     assert login.status_code == 200, login.text
+
+
+async def test_nobody_joins_beyond_the_seats_of_the_plan_not_even_at_the_same_moment(
+    app: FastAPI, database: Database, client: Client, anyone: Client
+) -> None:
+    """S207: of five who accept at once, the two join that there are seats for."""
+    organization_id = client.actor.organization_id
+    async with database.system() as session:
+        await billing.set_quota(session, organization_id, Metric.SEATS, Decimal(3))
+    app.state.platform.engine.ledger.known.forget(organization_id)
+    addresses = [_address() for _ in range(5)]
+    for address in addresses:
+        await _invite(client, address)
+    tokens = [await _token(app, database, address) for address in addresses]
+    joined = await asyncio.gather(*(_accept(anyone, token, name="Ada", password=PASSWORD) for token in tokens))
+    assert sorted(each.status_code for each in joined) == [201, 201, 402, 402, 402]
+    assert {each.json()["code"] for each in joined if each.status_code == 402} == {"quota_exceeded"}
 
 
 async def test_who_has_an_account_joins_with_it_and_it_stays_as_it_is(

@@ -1,7 +1,7 @@
 """HTTP for the people of an organisation."""
 
 from agent_factory.api.access import needs
-from agent_factory.api.dependencies import ActorDep, Reader, Writer
+from agent_factory.api.dependencies import ActorDep, PlatformDep, Reader, Writer
 from agent_factory.api.paging import PagingDep
 from agent_factory.api.routing import router
 from agent_factory.security.rbac import MEMBER
@@ -52,6 +52,8 @@ async def disable(
 
 @members.post("/{user_id}:enable")
 @needs("user:manage")
-async def enable(session: Writer, actor: ActorDep, _own: Own, user_id: UserPath, _body: Act | None = None) -> MemberOut:
+async def enable(
+    session: Writer, actor: ActorDep, platform: PlatformDep, _own: Own, user_id: UserPath, _body: Act | None = None
+) -> MemberOut:
     """Let a disabled person in again."""
-    return MemberOut.model_validate(await service.enable(session, actor, user_id))
+    return MemberOut.model_validate(await service.enable(platform, session, actor, user_id))

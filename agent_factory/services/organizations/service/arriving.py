@@ -45,7 +45,7 @@ async def accept(platform: Platform, token: str, *, name: str, password: str | N
     Whoever has the token reads the address's mail: an account of that address
     joins as it is, and where there is none, one is made. Raises
     `InvitationInvalid`, `RegistrationClosed` where nobody new may come,
-    `PasswordNeeded`, or `Invalid` for a weak one.
+    `PasswordNeeded`, `Invalid` for a weak one, or `QuotaExceeded` without a seat left.
     """
     digest = token_hash(token)
     async with platform.database.system() as session:
@@ -55,7 +55,7 @@ async def accept(platform: Platform, token: str, *, name: str, password: str | N
         known = _usable(await auth.account_by_email(session, row.email))
     newcomer = None if known else await _newcomer(platform, row.email, name, password)
     async with platform.database.system() as session:
-        return await _join(session, digest, newcomer)
+        return await _join(platform, session, digest, newcomer)
 
 
 async def register(
@@ -101,7 +101,7 @@ async def _newcomer(platform: Platform, email: str, name: str, password: str | N
     return Newcomer(name, await auth.new_password(platform.passwords, password, names=(email, name)))
 
 
-async def _join(session: Session, digest: bytes, newcomer: Newcomer | None) -> Joined:
+async def _join(platform: Platform, session: Session, digest: bytes, newcomer: Newcomer | None) -> Joined:
     row = await queries.by_token(session, digest)
     if row is None:
         raise errors.InvitationInvalid
@@ -110,6 +110,7 @@ async def _join(session: Session, digest: bytes, newcomer: Newcomer | None) -> J
     row = await queries.by_token_held(session, digest)
     if row is None or not await _good(session, row):
         raise errors.InvitationInvalid
+    await platform.engine.ledger.seats(session, row.organization_id)
     account = _usable(await auth.account_by_email(session, row.email))
     if account is None:
         if newcomer is None:

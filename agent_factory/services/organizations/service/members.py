@@ -4,6 +4,7 @@ from uuid import UUID
 
 from agent_factory.database.models import UserRow
 from agent_factory.database.session import Session
+from agent_factory.runtime.platform import Platform
 from agent_factory.security import rbac
 from agent_factory.security.auth import Actor
 from agent_factory.services.auth import service as auth
@@ -44,11 +45,13 @@ async def disable(session: Session, actor: Actor, user_id: UUID) -> UserRow:
     return row
 
 
-async def enable(session: Session, actor: Actor, user_id: UUID) -> UserRow:
-    """Let a disabled member in again; raises `UserNotFound` or `Denied`."""
+async def enable(platform: Platform, session: Session, actor: Actor, user_id: UUID) -> UserRow:
+    """Let a disabled member in again; raises `UserNotFound`, `Denied`, or `QuotaExceeded` without a seat left."""
     caller = await acting(session, actor, _MANAGE)
     row = await auth.held_member(session, caller, user_id)
     await check_over(session, caller, row)
+    if row.status != "active":
+        await platform.engine.ledger.seats(session, row.organization_id)
     row.status = "active"
     return row
 
