@@ -21,7 +21,7 @@ _LONGEST_HEADER = 2048
 async def authenticate(scope: Scope) -> Actor:
     """Give the caller of a request, verified once for each request.
 
-    Reads `Authorization: Bearer af_…` from the ASGI scope, so that mounted
+    Reads `Authorization: Bearer …` from the ASGI scope, so that mounted
     applications can use it too. Raises `Unauthenticated`.
     """
     state: dict[str, Any] = scope["state"]
@@ -43,10 +43,10 @@ def _bearer(scope: Scope) -> str:
 
 
 class _ApiKey(SecurityBase):
-    """Authentication by API key, as OpenAPI knows it."""
+    """Authentication by API key or access token, as OpenAPI knows it."""
 
     def __init__(self) -> None:
-        self.model = HTTPBearer(description="An API key: `af_…`.")
+        self.model = HTTPBearer(description="An API key (`af_…`) or an access token.")
         self.scheme_name = "api_key"
 
     async def __call__(self, connection: HTTPConnection) -> Actor:
