@@ -22,6 +22,7 @@ from agent_factory.api.sse import EventStream
 from agent_factory.database import idempotency as store
 from agent_factory.database.session import Database, Session
 from agent_factory.kit.errors import Conflict, Invalid, Problem
+from agent_factory.security.audit import Trail
 from agent_factory.security.auth import Actor
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -88,7 +89,10 @@ class Claim:
         path: str = request.scope["path"]
         if len(path) > _LONGEST_PATH:
             path = hashlib.sha256(path.encode()).hexdigest()
-        return cls(key, f"{request.method} {path}", hashlib.sha256(content).digest(), shown_once=shown_once)
+        # keyed with what the database does not hold, for a body may be a secret that is short enough to be guessed
+        trail: Trail = request.app.state.platform.trail
+        fingerprint = bytes.fromhex(await trail.pseudonym(hashlib.sha256(content).hexdigest()))
+        return cls(key, f"{request.method} {path}", fingerprint, shown_once=shown_once)
 
     async def take(self, session: Session, actor: Actor) -> None:
         """Take the key for the time of this transaction; raises `Replayed` when it was answered before."""
