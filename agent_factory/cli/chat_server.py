@@ -91,6 +91,7 @@ class ServerConversation:
                     continue
                 match told := _known(event):
                     case TurnCompleted():
+                        screen.complete(told.text)
                         return None
                     case TurnFailed():
                         raise typed(told.problem)

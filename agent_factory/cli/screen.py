@@ -33,6 +33,7 @@ class Screen:
         self._notes = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
         self._answers = answers
         self._open_line = False
+        self._answered = False
 
     def note(self, text: str) -> None:
         """Say something about the turn."""
@@ -47,14 +48,21 @@ class Screen:
             case ReasoningPiece():
                 pass
             case ToolStarted():
+                self._answered = False
                 self.note(f"{_indent(event.path)}→ {event.name} {brief(event.arguments)}")
             case ToolFinished():
+                self._answered = False
                 mark = "✗" if event.is_error else "←"
                 self.note(f"{_indent(event.path)}{mark} {brief(event.content)} ({event.duration_ms} ms)")
             case Retrying():
                 self.note(f"… {event.code}: trying again in {event.delay:.1f} s (attempt {event.attempt})")
             case _:
                 pass
+
+    def complete(self, answer: str) -> None:
+        """Show a turn's answer unless it came in pieces: of a turn that ended unwatched no pieces are left."""
+        if not self._answered:
+            self._say(answer)
 
     def end(self) -> None:
         """Finish the line of the answer."""
@@ -65,6 +73,7 @@ class Screen:
             typer.echo(clean(text), nl=False)
             sys.stdout.flush()
             self._open_line = not text.endswith("\n")
+            self._answered = True
 
     def _close_line(self) -> None:
         if self._open_line:
