@@ -7,7 +7,8 @@ import pytest
 from tests.abuse.cases import NUMBERS, OPEN, PARTLY_OPEN, cited, citing
 
 PAGE = Path(__file__).parents[2] / "docs/reference/security.md"
-BY_NUMBER = {number: [name for name, numbers in citing() if number in numbers] for number in NUMBERS}
+CITING = list(citing())
+BY_NUMBER = {number: [name for name, numbers in CITING if number in numbers] for number in NUMBERS}
 
 
 @pytest.mark.parametrize("number", NUMBERS)

@@ -63,7 +63,8 @@ def decided(route: BaseRoute) -> Need | None:
 
 
 @pytest.mark.parametrize(
-    ("path", "route"), [pytest.param(p, r, id=f"{p} {getattr(r, 'methods', '')}") for p, r in ROUTES]
+    ("path", "route"),
+    [pytest.param(p, r, id=f"{p} {' '.join(sorted(getattr(r, 'methods', None) or ()))}") for p, r in ROUTES],
 )
 def test_every_route_makes_a_decision(path: str, route: BaseRoute) -> None:
     """S43: neither a mount nor a plain route of the framework slips in."""
