@@ -18,6 +18,7 @@ from agent_factory.database.migrations import head
 from agent_factory.database.settings import DatabaseSettings
 from agent_factory.kit.errors import Problem
 from agent_factory.runtime.models import Models
+from agent_factory.runtime.sandbox import Sandbox
 from agent_factory.security.egress import Egress
 from agent_factory.security.encryption import EncryptionSettings
 from agent_factory.security.encryption.key_file import KeyFile
@@ -54,7 +55,7 @@ async def examine(state: State, host: str, port: int) -> list[Finding]:
     findings.append(await _database(state, configured.database))
     findings.append(_server(state, host, port))
     findings.append(await _encryption(state, configured.encryption))
-    return [*findings, *await _models(configured), *_tools(configured)]
+    return [*findings, *await _models(configured), *_tools(configured), *await _tiers(configured)]
 
 
 def _python() -> Finding:
@@ -186,6 +187,21 @@ def _tools(configured: Settings) -> list[Finding]:
         search,
         _named("tool sql_query", "database", tools.databases, "AF_TOOLS__DATABASES"),
         _named("tool mcp", "command", tools.mcp_servers, "AF_TOOLS__MCP_SERVERS"),
+    ]
+
+
+async def _tiers(configured: Settings) -> list[Finding]:
+    """Look at where the code of `code` tasks can run."""
+    sandbox = Sandbox(configured.sandbox)
+    try:
+        found = await sandbox.tiers()
+    finally:
+        await sandbox.close()
+    return [
+        Finding(f"code in {tier.name}", Health.OK, "available" + (f", but: {tier.hint}" if tier.hint else ""))
+        if tier.available
+        else Finding(f"code in {tier.name}", Health.NOTE, "not available", tier.hint)
+        for tier in found
     ]
 
 

@@ -46,7 +46,7 @@ def opened(stack: ExitStack, folder: Path) -> list[Running]:
 
 
 def measured(contenders: list[Running], rounds: int, seconds: float) -> Found:
-    """Measure all in turn, again and again, so that what else the machine does falls on each."""
+    """Measure all in turn, again and again, so that what else the machine does falls on each; tell each as it comes."""
     found: Found = {}
     for steps in (STEPS, 1):
         for concurrency in CONCURRENCIES:
@@ -56,6 +56,10 @@ def measured(contenders: list[Running], rounds: int, seconds: float) -> Found:
                 for one in contenders:
                     made = one.measure(steps, concurrency, seconds)
                     found.setdefault((one.name, steps, concurrency), []).append(made)
+            for one in contenders:
+                made = medians(found, one.name, steps, concurrency)
+                rate = f"{made.steps_per_second:,.0f} steps/s, {made.cpu_per_1000:.3f} CPU s/1,000"
+                print(f"{steps:>3} steps at {concurrency:>3}  {one.name:36}{rate}", flush=True)
     return found
 
 
@@ -67,7 +71,7 @@ def medians(found: Found, name: str, steps: int, concurrency: int) -> Measure:
 def show(found: Found, names: list[str]) -> None:
     """Print both tables and the goals."""
     head = "".join(f"{f'at {c}':>10}" for c in CONCURRENCIES)
-    print(f"{'':36}{'steps/s':>30}{'CPU s/1,000 steps':>30}{'1-step runs/s':>30}")
+    print(f"\n{'':36}{'steps/s':>30}{'CPU s/1,000 steps':>30}{'1-step runs/s':>30}")
     print(f"{'':36}{head}{head}{head}")
     for name in names:
         ten = [medians(found, name, STEPS, c) for c in CONCURRENCIES]

@@ -39,6 +39,15 @@ def test_every_provider_is_listed_with_what_it_needs(command: Command) -> None:
     assert found["default model"]["found"] == "openai:gpt-5-mini"
 
 
+def test_every_tier_for_code_is_listed_with_what_it_needs(command: Command) -> None:
+    found = _findings(command, "--port", _free_port(), AF_SANDBOX__TIERS='["snippet"]')
+    assert found["code in snippet"]["health"] == "ok"
+    for name in ("sandbox", "container", "kubernetes"):
+        finding = found[f"code in {name}"]
+        assert (finding["health"], finding["found"]) == ("note", "not available")
+        assert finding["todo"] == f"The tier {name} is switched off; add it to AF_SANDBOX__TIERS."
+
+
 def test_a_taken_port_is_in_the_way(command: Command) -> None:
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))
