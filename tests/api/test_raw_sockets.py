@@ -10,6 +10,7 @@ import httpx2
 import pytest
 
 from tests.cli.conftest import Up, clean_environment
+from tests.keyfile import KEY_FILE
 
 SLOW = 1000
 HOST = b"Host: localhost\r\n"
@@ -57,7 +58,11 @@ class Server:
 @pytest.fixture(scope="module")
 async def server(tmp_path_factory: pytest.TempPathFactory, database_url: str) -> AsyncGenerator[Server, None]:
     folder = tmp_path_factory.mktemp("up")
-    environment = clean_environment(folder) | {"AF_SERVER__BODY_TIMEOUT": "0.5", "AF_QUEUE__WORKER": "false"}
+    environment = clean_environment(folder) | {
+        "AF_SERVER__BODY_TIMEOUT": "0.5",
+        "AF_QUEUE__WORKER": "false",
+        "AF_ENCRYPTION__KEY_FILE": str(KEY_FILE),  # the database is that of other applications, too
+    }
     (folder / "home").mkdir()
     up = await asyncio.to_thread(Up, environment, "--database-url", database_url)
     yield Server(up.url)

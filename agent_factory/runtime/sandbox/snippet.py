@@ -109,9 +109,22 @@ class Snippet:
 
     async def _opened(self) -> asyncio.subprocess.Process:
         async with self._opening:
-            if self._process is None or self._process.returncode is not None:
-                self._process = await self._started()
-            return self._process
+            process, reading = self._process, self._reading
+            if process is None or reading is None or process.returncode is not None or reading.done():
+                await self._gone(process, reading)
+                process = self._process = await self._started()
+            return process
+
+    @staticmethod
+    async def _gone(process: asyncio.subprocess.Process | None, reading: asyncio.Task[None] | None) -> None:
+        """See a process to its end before the next one: the end of its output is told before the end of itself."""
+        if process is None or reading is None:
+            return
+        if process.returncode is None:
+            with suppress(ProcessLookupError):
+                process.kill()
+        await process.wait()
+        await reading
 
     async def _started(self) -> asyncio.subprocess.Process:
         seconds = self._settings.most.seconds + _GRACE

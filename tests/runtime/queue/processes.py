@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from tests.doubles.fixtures import ROOT
+from tests.keyfile import KEY_FILE
 
 
 class WorkerProcess:
@@ -39,6 +40,7 @@ class Workers:
             "AF_DATABASE__URL": url,
             "AF_DATABASE__DATA_DIR": str(folder),
             "AF_TOOLS__PRIVATE_HOSTS": f'["{hosts}"]',
+            "AF_ENCRYPTION__KEY_FILE": str(KEY_FILE),
             "AF_LOGGING__LEVEL": "error",
             **{f"AF_QUEUE__{name.upper()}": str(value) for name, value in quick.items()},
         }
