@@ -15,7 +15,7 @@ from tests.serving import Client, opened, settings_for
 Deploy = Callable[..., Awaitable[str]]
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 async def app(database_url: str, model_server: ModelServer) -> AsyncGenerator[FastAPI, None]:
     """Every room and a worker in this process; `openai:…` is the model server, at the prices of the vendor."""
     models = {
