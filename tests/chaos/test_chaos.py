@@ -25,7 +25,7 @@ from agent_factory.database.migrations import migrate
 from agent_factory.database.session import Database
 from agent_factory.kit.errors import Unavailable
 from agent_factory.kit.ids import uuid7
-from agent_factory.runtime.engine import RunNotWaiting
+from agent_factory.runtime.errors import RunNotWaiting
 from agent_factory.runtime.queue.queue import Queue, StartRun
 from agent_factory.runtime.queue.waits import Decision
 from agent_factory.security.egress import Egress

@@ -21,8 +21,9 @@ from agent_factory.core.tool import Tool
 from agent_factory.database.session import Database
 from agent_factory.database.settings import DatabaseSettings
 from agent_factory.runtime.compile import Resources
-from agent_factory.runtime.engine import Engine, Start
+from agent_factory.runtime.engine import Engine
 from agent_factory.runtime.models import Endpoint, Models, ModelsSettings
+from agent_factory.runtime.start import Start
 from agent_factory.security.egress import Egress
 from tests.runtime.parts import QUICK, Tools, worker
 

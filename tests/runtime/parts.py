@@ -15,10 +15,10 @@ from agent_factory.database.pool import Pool
 from agent_factory.database.session import Database
 from agent_factory.kit.catalog import Catalog
 from agent_factory.kit.ids import uuid7
-from agent_factory.runtime.engine import Start
 from agent_factory.runtime.hub import EventId
 from agent_factory.runtime.live import LiveRun
 from agent_factory.runtime.settings import EngineSettings
+from agent_factory.runtime.start import Start
 from agent_factory.security.auth import Actor
 
 QUICK = EngineSettings(lease=0.6, beat=0.1, patience=2.0)

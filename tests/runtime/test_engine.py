@@ -12,7 +12,8 @@ from agent_factory.database.models import AgentRow
 from agent_factory.database.session import Database
 from agent_factory.kit.errors import Unavailable
 from agent_factory.kit.ids import uuid7
-from agent_factory.runtime.engine import Engine, RunEnded, RunNotWaiting, SessionBusy
+from agent_factory.runtime.engine import Engine
+from agent_factory.runtime.errors import RunEnded, RunNotWaiting, SessionBusy
 from agent_factory.runtime.history import SessionNotFound
 from agent_factory.runtime.journal import VersionMoved
 from agent_factory.runtime.rows import RunNotFound

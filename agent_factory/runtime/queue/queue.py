@@ -16,7 +16,7 @@ from agent_factory.enterprise.multitenancy.ledger import Ledger
 from agent_factory.enterprise.multitenancy.limits import Spender
 from agent_factory.kit.clock import now
 from agent_factory.kit.ids import encode, uuid7
-from agent_factory.runtime.engine import RunEnded, RunNotWaiting
+from agent_factory.runtime.errors import RunEnded, RunNotWaiting
 from agent_factory.runtime.flow.variables import MemoryPayloads, Payloads
 from agent_factory.runtime.hub import START, EventId
 from agent_factory.runtime.journal import columns, to_json

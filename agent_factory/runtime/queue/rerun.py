@@ -11,7 +11,7 @@ from agent_factory.core.journal import MemoryJournal
 from agent_factory.core.task import EFFECTS
 from agent_factory.core.workflow import Flow
 from agent_factory.kit.errors import Conflict, Kind, Problem
-from agent_factory.runtime.engine import RunEnded
+from agent_factory.runtime.errors import RunEnded
 from agent_factory.runtime.flow.context import FlowContext, TaskCall
 from agent_factory.runtime.flow.forking import downstream
 from agent_factory.runtime.flow.interpreter import interpret

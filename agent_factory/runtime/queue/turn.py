@@ -2,8 +2,8 @@
 
 import asyncio
 
+from agent_factory.runtime.heartbeat import Heartbeat
 from agent_factory.runtime.queue.gate import Place
-from agent_factory.runtime.queue.heartbeat import Heartbeat
 from agent_factory.runtime.queue.live import LiveFlow
 
 

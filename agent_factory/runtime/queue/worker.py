@@ -18,17 +18,17 @@ from agent_factory.kit.errors import Problem, Unavailable
 from agent_factory.kit.ids import uuid7
 from agent_factory.monitoring.metrics import Metrics
 from agent_factory.runtime.compile import Resources
-from agent_factory.runtime.engine import InternalFailure, RunInterrupted
+from agent_factory.runtime.errors import InternalFailure, RunInterrupted
 from agent_factory.runtime.flow.context import FlowContext, FlowLimits, Leaf
 from agent_factory.runtime.flow.counted import counted
 from agent_factory.runtime.flow.interpreter import interpret
 from agent_factory.runtime.flow.outcome import Completed, Failed, FlowEnd, Waiting, failure
+from agent_factory.runtime.heartbeat import Heartbeat
 from agent_factory.runtime.journal import Fenced, Writer
 from agent_factory.runtime.queue.activation import Claimed, open_journal, settlement, teller, told
 from agent_factory.runtime.queue.events import bring
 from agent_factory.runtime.queue.fires import Fires
 from agent_factory.runtime.queue.gate import Gate
-from agent_factory.runtime.queue.heartbeat import Heartbeat
 from agent_factory.runtime.queue.journal import FlowJournal
 from agent_factory.runtime.queue.live import LiveFlow
 from agent_factory.runtime.queue.queue import Events, Queue

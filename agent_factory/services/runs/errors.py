@@ -1,7 +1,7 @@
 """What can go wrong with sessions and runs."""
 
 from agent_factory.kit.errors import Conflict, Kind, NotFound, Problem
-from agent_factory.runtime.engine import RunEnded, RunNotWaiting, SessionBusy
+from agent_factory.runtime.errors import RunEnded, RunNotWaiting, SessionBusy
 from agent_factory.runtime.history import SessionNotFound
 from agent_factory.runtime.queue.rerun import RunNotEnded
 from agent_factory.runtime.rows import RunNotFound

@@ -6,8 +6,8 @@ import pytest
 
 from agent_factory.database.session import Database
 from agent_factory.kit.ids import uuid7
+from agent_factory.runtime.heartbeat import Heartbeat
 from agent_factory.runtime.queue.gate import Gate
-from agent_factory.runtime.queue.heartbeat import Heartbeat
 from agent_factory.runtime.queue.live import LiveFlow
 from agent_factory.runtime.queue.queue import Queue
 from agent_factory.runtime.queue.turn import Turn

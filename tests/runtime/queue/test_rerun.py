@@ -7,7 +7,7 @@ import pytest
 
 from agent_factory.core.workflow import Flow
 from agent_factory.kit.errors import NotFound
-from agent_factory.runtime.engine import RunEnded
+from agent_factory.runtime.errors import RunEnded
 from agent_factory.runtime.flow.outcome import Completed, Failed
 from agent_factory.runtime.queue.queue import Queue
 from agent_factory.runtime.queue.rerun import Fork, RunNotEnded, fork, replayed, resume

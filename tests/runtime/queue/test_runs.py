@@ -8,7 +8,7 @@ from agent_factory.core.event import ApprovalNeeded, RunWaiting, TaskFinished, T
 from agent_factory.database.session import Database
 from agent_factory.kit.errors import Conflict
 from agent_factory.kit.ids import uuid7
-from agent_factory.runtime.engine import RunEnded
+from agent_factory.runtime.errors import RunEnded
 from agent_factory.runtime.hub import EventId
 from agent_factory.runtime.queue.queue import Queue
 from agent_factory.runtime.rows import RunNotFound

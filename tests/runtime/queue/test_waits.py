@@ -9,7 +9,7 @@ import pytest
 from agent_factory.database.session import Database
 from agent_factory.kit.clock import now, rfc3339
 from agent_factory.kit.ids import uuid7
-from agent_factory.runtime.engine import RunNotWaiting
+from agent_factory.runtime.errors import RunNotWaiting
 from agent_factory.runtime.queue.events import Event
 from agent_factory.runtime.queue.queue import Queue
 from agent_factory.runtime.queue.waits import Decision

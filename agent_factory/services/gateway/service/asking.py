@@ -7,9 +7,9 @@ import msgspec
 
 from agent_factory.core.message import Message
 from agent_factory.core.model import ModelSettings, ToolSpec
-from agent_factory.runtime.engine import Start
 from agent_factory.runtime.live import LiveRun
 from agent_factory.runtime.platform import Platform
+from agent_factory.runtime.start import Start
 from agent_factory.security.auth import Actor
 from agent_factory.services.agents.service import Pinned
 from agent_factory.services.gateway.rules import Heard, hear, within

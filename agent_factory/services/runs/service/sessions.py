@@ -9,7 +9,7 @@ from agent_factory.database.session import ReadSession, Session
 from agent_factory.kit.clock import now
 from agent_factory.kit.ids import uuid7
 from agent_factory.kit.pages import Page, page
-from agent_factory.runtime.engine import RunEnded
+from agent_factory.runtime.errors import RunEnded
 from agent_factory.runtime.platform import Platform
 from agent_factory.security import rbac
 from agent_factory.security.auth import Actor

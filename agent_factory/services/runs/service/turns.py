@@ -7,10 +7,10 @@ from uuid import UUID
 import msgspec
 
 from agent_factory.core.message import Message
-from agent_factory.runtime.engine import Start
 from agent_factory.runtime.journal import VersionMoved
 from agent_factory.runtime.live import LiveRun
 from agent_factory.runtime.platform import Platform
+from agent_factory.runtime.start import Start
 from agent_factory.security import rbac
 from agent_factory.security.auth import Actor
 from agent_factory.services.agents import service as agents

@@ -25,6 +25,11 @@ class Heartbeat:
             self._steady = moment
         self._last = moment
 
+    async def keep(self) -> None:
+        """Beat if half a lease has gone by since the last one, as before the first."""
+        if self._last is None or time.monotonic() - self._last > self._lease / 2:
+            await self.beat()
+
     @property
     def lapsed(self) -> bool:
         """Whether others may have taken this process for dead, as after it was stopped and went on."""
