@@ -18,7 +18,7 @@ from agent_factory.runtime.scheduler.naming import named
 from tests.runtime.scheduler.parts import START, Clock, Starts, runs, schedule, scheduler, ticks
 
 ROOT = Path(__file__).resolve().parents[3]
-SPEED = 20.0
+SPEED = 200.0
 """Seconds of the clock that pass in one."""
 SCHEDULES = 20
 KILLS = 8
