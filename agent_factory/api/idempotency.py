@@ -1,5 +1,6 @@
 """Idempotency-Key on every POST: one effect, and the first answer for each repetition.
 
+A key is its sender's own: nobody is told what somebody else was answered.
 A route with a writing transaction locks the key, works and keeps its answer
 in that one transaction, so a crash leaves either both or neither. A route
 that works by other means (a run, a stream) notes the key before it begins and
@@ -96,7 +97,7 @@ class Claim:
 
     async def take(self, session: Session, actor: Actor) -> None:
         """Take the key for the time of this transaction; raises `Replayed` when it was answered before."""
-        request = store.RequestKey(actor.organization_id, self._key, self._method_path)
+        request = self._name(actor)
         if not await store.lock(session, request):
             raise KeyInFlight("Wait for its answer, then send the request again.")
         if not await store.claim(session, request, self._body_hash):
@@ -106,15 +107,14 @@ class Claim:
     async def keep(self, response: Response) -> None:
         """Write the answer into the transaction that `take` got, if any."""
         if self._session is not None and self._request is not None:
-            body = b"" if self._shown_once else bytes(response.body)
-            await store.settle(self._session, self._request, response.status_code, body, _headers(response))
+            await self._settle(self._session, self._request, response)
 
     async def around(self, handler: Handler, request: Request, database: Database, actor: Actor) -> Response:
         """Run a handler that has no transaction of its own, and keep what it answers.
 
         An error is not kept: the request may be made again with the same key.
         """
-        name = store.RequestKey(actor.organization_id, self._key, self._method_path)
+        name = self._name(actor)
         async with database.write(actor.organization_id) as session:
             if not await store.claim(session, name, self._body_hash):
                 raise await self._known(session, name)
@@ -133,8 +133,15 @@ class Claim:
             response.source = recording.read()
         else:
             async with database.write(actor.organization_id) as session:
-                await store.settle(session, name, response.status_code, bytes(response.body), _headers(response))
+                await self._settle(session, name, response)
         return response
+
+    def _name(self, actor: Actor) -> store.RequestKey:
+        return store.RequestKey(actor.organization_id, self._key, f"{actor.user_id} {self._method_path}")
+
+    async def _settle(self, session: Session, request: store.RequestKey, response: Response) -> None:
+        body = b"" if self._shown_once else bytes(response.body)
+        await store.settle(session, request, response.status_code, body, _headers(response))
 
     async def _known(self, session: Session, request: store.RequestKey) -> Exception:
         kept = await store.find(session, request)

@@ -4,18 +4,31 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from typing import Any
+from uuid import UUID
 
+import msgspec
 import pytest
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+from pydantic import BaseModel
+from sqlalchemy import text
 from starlette.responses import Response
 
+from agent_factory.api.access import need_of
 from agent_factory.api.idempotency import Recording
+from agent_factory.api.routing import SHOWN_ONCE
 from agent_factory.database import idempotency as store
+from agent_factory.database.models import UserRow
 from agent_factory.database.session import Database
+from agent_factory.kit.ids import uuid7
 from agent_factory.security.auth import Actor
-from tests.serving import Client
+from tests.services.auth.people import PASSWORD, code_of, make_person, signed_in
+from tests.serving import Client, Sign
 
 KEY = {"Idempotency-Key": "order-1"}
 AGENT = {"name": "support", "model": "demo"}
+SECRETIVE = {"key", "secret", "token", "access_token", "refresh_token", "password", "otpauth_uri", "recovery_codes"}
 
 
 async def agents_of(client: Client) -> list[str]:
@@ -93,11 +106,73 @@ async def test_a_secret_is_not_kept_for_a_repetition(client: Client, database: D
     again = await client.post("/api/v1/api-keys", json={"name": "ci"}, headers=KEY)
     assert again.status_code == 409
     assert again.json()["code"] == "idempotency_answer_shown_once"
-    name = store.RequestKey(client.actor.organization_id, KEY["Idempotency-Key"], "POST /api/v1/api-keys")
+    (kept,) = await _kept_of(database, client.actor.organization_id)
+    assert made.json()["key"].encode() not in kept
+
+
+async def test_no_secret_of_a_second_factor_is_kept(app: FastAPI, anyone: Client, database: Database) -> None:
+    """These answers come from routes without a writing transaction of their own."""
+    person = await make_person(app)
+    async with await signed_in(app, anyone, person) as own:
+        enrolled = await own.post("/api/v1/auth/second-factor", json={"password": PASSWORD}, headers=KEY)
+        secret = enrolled.json()["secret"]
+        again = await own.post("/api/v1/auth/second-factor", json={"password": PASSWORD}, headers=KEY)
+        assert (again.status_code, again.json()["code"]) == (409, "idempotency_answer_shown_once")
+        confirmed = await own.post("/api/v1/auth/second-factor:confirm", json={"otp": code_of(secret)}, headers=KEY)
+        codes = confirmed.json()["recovery_codes"]
+        both = {"password": PASSWORD, "otp": code_of(secret, 1)}
+        renewed = await own.post("/api/v1/auth/recovery-codes", json=both, headers=KEY)
+        codes += renewed.json()["recovery_codes"]
+    kept = await _kept_of(database, person.organization_id)
+    assert (len(kept), len(codes)) == (3, 20)
+    assert not [one for one in (secret, *codes) if one.encode() in b"".join(kept)]
+
+
+def test_every_answer_with_a_secret_that_a_key_could_keep_is_marked_as_shown_once(app: FastAPI) -> None:
+    """By the names of its fields: a new route that forgets the mark fails here."""
+    routes = [r for r in app.routes if isinstance(r, APIRoute) and "POST" in (r.methods or ())]
+    kept = [r for r in routes if need_of(r.endpoint).permission is not None and r.response_field is not None]
+    secretive = {r.path for r in kept if _fields(r.response_model) & SECRETIVE}
+    marked = {r.path for r in kept if SHOWN_ONCE in (r.openapi_extra or {})}
+    assert len(kept) > 30
+    assert "/api/v1/api-keys" in secretive
+    assert secretive - marked == set()
+
+
+def _fields(model: Any) -> set[str]:
+    return set(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else set()
+
+
+async def _kept_of(database: Database, organization_id: UUID) -> list[bytes]:
+    async with database.read(organization_id) as session:
+        rows = await session.scalars(text("select response || convert_to(headers::text, 'UTF8') from idempotency_keys"))
+        return list(rows)
+
+
+async def test_a_key_is_its_senders_own(client: Client, sign: Sign, database: Database) -> None:
+    """A colleague who happens to choose the same key gets an effect of his own, and sees no answer of another's."""
+    colleague_id = uuid7()
     async with database.write(client.actor.organization_id) as session:
-        kept = await store.find(session, name)
-    assert kept is not None
-    assert made.json()["key"].encode() not in kept.response
+        address = f"{colleague_id}@example.com"
+        session.add(
+            UserRow(
+                id=colleague_id,
+                organization_id=client.actor.organization_id,
+                email=address,
+                name="Colleague",
+                role="organization_owner",
+            )
+        )
+    colleague = await sign(msgspec.structs.replace(client.actor, user_id=colleague_id))
+    body = {"agent": (await client.create_agent())["id"]}
+    mine, theirs = [await each.post("/api/v1/sessions", json=body, headers=KEY) for each in (client, colleague)]
+    assert (mine.status_code, theirs.status_code) == (201, 201), theirs.text
+    assert mine.json()["id"] != theirs.json()["id"]
+    assert "idempotent-replayed" not in theirs.headers
+    path, call = "/api/v1/tools/calculator:invoke", {"arguments": {"expression": "6 * 7"}}
+    answers = [await each.post(path, json=call, headers=KEY) for each in (client, colleague)]
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert "idempotent-replayed" not in answers[1].headers
 
 
 @pytest.mark.parametrize("key", ["", " ", "x" * 256, "ümlaut", "tab\there"])
@@ -111,7 +186,7 @@ async def test_a_request_whose_process_died_has_no_half_effect(
     database: Database, actor: Actor, client: Client
 ) -> None:
     """The key and the effect are one transaction, so what was cut off may simply be made again."""
-    name = store.RequestKey(actor.organization_id, KEY["Idempotency-Key"], "POST /api/v1/agents")
+    name = store.RequestKey(actor.organization_id, KEY["Idempotency-Key"], f"{actor.user_id} POST /api/v1/agents")
 
     async with database.write(actor.organization_id) as session:
         assert await store.lock(session, name)
@@ -124,7 +199,7 @@ async def test_a_request_whose_process_died_has_no_half_effect(
 async def test_a_key_that_is_held_by_a_request_in_flight_is_a_conflict(
     database: Database, actor: Actor, client: Client
 ) -> None:
-    name = store.RequestKey(actor.organization_id, KEY["Idempotency-Key"], "POST /api/v1/agents")
+    name = store.RequestKey(actor.organization_id, KEY["Idempotency-Key"], f"{actor.user_id} POST /api/v1/agents")
     async with database.write(actor.organization_id) as session:
         assert await store.lock(session, name)
         answer = await client.post("/api/v1/agents", json=AGENT, headers=KEY)
