@@ -24,7 +24,7 @@ from pyotp.totp import TOTP
 from agent_factory.database.embedded import Server
 from agent_factory.database.sealed import sealed_columns, under_old_keys
 from agent_factory.database.session import Database
-from agent_factory.kit.redaction import forms
+from agent_factory.kit.spellings import forms
 from agent_factory.security.encryption import EncryptionSettings, open_vault
 from agent_factory.security.encryption.rotation import Progress, catch_up, renew
 from agent_factory.services.organizations.service import bootstrap

@@ -4,22 +4,16 @@ It stands on the lowest floor because logs have to mask as well, and they know
 nothing of what is above them.
 """
 
-import base64
-import html
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, cast
-from urllib.parse import quote, quote_plus, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
-import msgspec
 import pydantic
 
 from agent_factory.kit.errors import FieldError, Problem
 from agent_factory.kit.kept import Kept
-
-MASK = "[redacted]"
-SHORTEST = 6
-"""Characters of a value that is masked; a shorter one would blank out ordinary words."""
+from agent_factory.kit.spellings import MASK, Masking, Spellings, forms
 
 _SHORTEST_KEY = 8
 """Characters of the shortest text that could hold what the patterns below look for."""
@@ -86,27 +80,9 @@ def masked_credentials(text: str) -> str:
     return _CREDENTIALS.sub(MASK, masked_keys(text))
 
 
-def forms(value: str) -> list[str]:
-    """Give the ways in which a value may turn up again: as it is, and as URLs, JSON, HTML and Base64 have it.
-
-    The longest come first, so that no part of one is left when another is masked.
-    """
-    if len(value) < SHORTEST:
-        return []
-    raw = value.encode()
-    found = {value, quote(value, safe=""), quote(value), quote_plus(value), html.escape(value)}
-    found.add(msgspec.json.encode(value).decode()[1:-1])
-    for written in (base64.b64encode(raw), base64.urlsafe_b64encode(raw)):
-        found |= {written.decode(), written.decode().rstrip("=")}
-    return sorted((form for form in found if len(form) >= SHORTEST), key=len, reverse=True)
-
-
 def without(text: str, values: Iterable[str]) -> str:
     """Mask values in a text, in each of their forms."""
-    for value in values:
-        for form in forms(value):
-            text = text.replace(form, MASK)
-    return text
+    return Spellings(form for value in values for form in forms(value)).mask(text)
 
 
 def secret_values(settings: object) -> Iterator[str]:
@@ -142,6 +118,34 @@ def _password(text: str) -> str:
         return ""
 
 
+class _Known:
+    """The values of one organisation, and what is looked for because of them."""
+
+    def __init__(self, seconds: float, always: Iterable[str]) -> None:
+        self._values = Kept[str, list[str]](seconds, _MOST_VALUES)
+        self._always = tuple(always)
+        self._learned = 0
+        self._made: tuple[tuple[int, int], Spellings] | None = None
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def learn(self, value: str) -> None:
+        known = self._values.get(value)
+        self._learned += known is None
+        self._values.keep(value, forms(value) if known is None else known)
+
+    def own(self) -> list[str]:
+        return [form for found in self._values.values() for form in found]
+
+    def spellings(self) -> Spellings:
+        """Give what to look for now, made anew only after a value came or went."""
+        state = (self._learned, len(self._values))
+        if self._made is None or self._made[0] != state:
+            self._made = state, Spellings((*self._always, *self.own()))
+        return self._made[1]
+
+
 class Redactor:
     """What one process knows to be secret: the operator's values always, an organisation's after their use.
 
@@ -153,41 +157,38 @@ class Redactor:
     def __init__(self, always: Iterable[str] = (), *, seconds: float = _SECONDS) -> None:
         """Mask the values of `always` everywhere; forget those of organisations after `seconds` without use."""
         self._seconds = seconds
-        self._always = [form for value in always for form in forms(value)]
-        self._of = Kept[str, Kept[str, list[str]]](seconds, _MOST_ORGANIZATIONS)
+        self._operators = tuple(form for value in always for form in forms(value))
+        self._always = Spellings(self._operators)
+        self._of = Kept[str, _Known](seconds, _MOST_ORGANIZATIONS)
 
     def learn(self, organization: str, *values: str) -> None:
         """Note values that an organisation's run is about to use."""
-        known = self._of.get(organization) or Kept[str, list[str]](self._seconds, _MOST_VALUES)
+        known = self._of.get(organization) or _Known(self._seconds, self._operators)
         for value in values:
-            known.keep(value, forms(value))
+            known.learn(value)
         self._of.keep(organization, known)
 
     def knows(self, organization: str) -> bool:
         """Tell whether there are values to mask in an organisation's texts."""
-        return bool(self._always) or bool(self._of.get(organization))
+        return bool(self._known(organization))
+
+    def _known(self, organization: str) -> Spellings:
+        known = self._of.get(organization)
+        return self._always if known is None else known.spellings()
 
     def text(self, text: str, organization: str = "") -> str:
         """Mask the values that are known for an organisation."""
-        for form in self._always:
-            text = text.replace(form, MASK)
-        for found in (self._of.get(organization) or Kept[str, list[str]](0, 0)).values():
-            for form in found:
-                text = text.replace(form, MASK)
-        return text
+        return self._known(organization).mask(text)
+
+    def stream(self, organization: str = "") -> Masking | None:
+        """Begin a text that arrives in pieces; `None` where nothing is known that could be in it."""
+        known = self._known(organization)
+        return known.stream() if known else None
 
     def document(self, value: Any, organization: str = "") -> Any:  # noqa: ANN401 - any JSON value
         """Mask the values that are known for an organisation in every text of a JSON value."""
-        if not self.knows(organization):
-            return value
-        if isinstance(value, str):
-            return self.text(value, organization)
-        if isinstance(value, Mapping):
-            members = cast("Mapping[str, Any]", value)
-            return {self.text(k, organization): self.document(v, organization) for k, v in members.items()}
-        if isinstance(value, list | tuple):
-            return [self.document(item, organization) for item in cast("list[Any]", value)]
-        return value
+        known = self._known(organization)
+        return _masked(value, known) if known else value
 
     def cleanse(self, problem: Problem, organization: str = "") -> None:
         """Mask in an error's words what is known for an organisation, and what looks like a key."""
@@ -201,9 +202,18 @@ class Redactor:
 
     def logged(self, text: str) -> str:
         """Mask everything that is known, and what looks like a key."""
-        text = masked_credentials(self.text(text))
+        text = self._always.mask(text)
         for known in self._of.values():
-            for found in known.values():
-                for form in found:
-                    text = text.replace(form, MASK)
-        return text
+            text = known.spellings().mask(text)
+        return masked_credentials(text)
+
+
+def _masked(value: Any, known: Spellings) -> Any:  # noqa: ANN401 - any JSON value
+    if isinstance(value, str):
+        return known.mask(value)
+    if isinstance(value, Mapping):
+        members = cast("Mapping[str, Any]", value)
+        return {known.mask(name): _masked(member, known) for name, member in members.items()}
+    if isinstance(value, list | tuple):
+        return [_masked(item, known) for item in cast("list[Any]", value)]
+    return value

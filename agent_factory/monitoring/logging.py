@@ -10,7 +10,8 @@ from typing import Any, cast
 import orjson
 import structlog
 
-from agent_factory.kit.redaction import MASK, SHORTEST, Redactor, masked_credentials
+from agent_factory.kit.redaction import Redactor, masked_credentials
+from agent_factory.kit.spellings import MASK, SHORTEST
 from agent_factory.monitoring.settings import LoggingSettings
 
 _SECRET_NAMES = re.compile(

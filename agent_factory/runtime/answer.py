@@ -11,7 +11,6 @@ import msgspec
 from agent_factory.core.event import ApprovalNeeded, ModelFinished, ReasoningPiece, Retrying, TextPiece
 from agent_factory.core.guardrail import GuardrailBlocked, Verdict
 from agent_factory.core.journal import Entry
-from agent_factory.core.message import Message, Part, Reasoning, Text
 from agent_factory.core.model import (
     ContentFiltered,
     Done,
@@ -22,6 +21,8 @@ from agent_factory.core.model import (
     ReasoningDelta,
     TextDelta,
 )
+from agent_factory.runtime.guardrails.guards import Gate
+from agent_factory.runtime.masking import masked_response, thought_of, with_words
 from agent_factory.runtime.prices import cost
 from agent_factory.runtime.scope import Scope, Waiting, decision
 
@@ -139,7 +140,7 @@ def _pause(error: ModelError, backoff: float, attempt: int) -> float:
 async def _once(scope: Scope, request: ModelRequest, tap: "_Tap") -> ModelResponse:
     provider = scope.compiled.model.provider
     if not scope.context.stream:
-        return await provider.inference(request)
+        return _masked(scope, await provider.inference(request))
     async with aclosing(provider.stream(request)) as events:
         async for event in events:
             match event:
@@ -148,14 +149,37 @@ async def _once(scope: Scope, request: ModelRequest, tap: "_Tap") -> ModelRespon
                 case ReasoningDelta(text):
                     await tap.reasoning(text)
                 case Done(response):
-                    return await tap.finish(response)
+                    return await tap.finish(_masked(scope, response))
                 case _:
                     pass
     raise ModelProtocolError("The stream ended without a response.")
 
 
+def _masked(scope: Scope, response: ModelResponse) -> ModelResponse:
+    return masked_response(scope.compiled.resources.redactor, scope.context.organization_id, response)
+
+
+class _Way:
+    """One kind of words on their way out: masked first, so that guardrails judge what would be seen."""
+
+    def __init__(self, scope: Scope) -> None:
+        guards = scope.compiled.guards
+        self._masking = scope.compiled.resources.redactor.stream(scope.context.organization_id)
+        self._gate: Gate | None = guards.gate() if guards.has_output else None
+
+    async def feed(self, text: str) -> str:
+        if self._masking is not None:
+            text = self._masking.feed(text)
+        return text if self._gate is None or not text else await self._gate.feed(text)
+
+    async def finish(self, *, answer: bool) -> str:
+        """Give the rest."""
+        rest = "" if self._masking is None else self._masking.feed("", last=True)
+        return rest if self._gate is None else await self._gate.feed(rest) + await self._gate.finish(answer=answer)
+
+
 class _Tap:
-    """Lets a stream's words leave as soon as the guardrails have passed them."""
+    """Lets a stream's words leave without known secrets, and as soon as the guardrails have passed them."""
 
     def __init__(self, scope: Scope, *, show: bool) -> None:
         guards = scope.compiled.guards
@@ -163,8 +187,8 @@ class _Tap:
         self.wanted = show
         self._open = show and not guards.output_asks
         self._guarded = guards.has_output
-        self._text = guards.gate()
-        self._reasoning = guards.gate()
+        self._text = _Way(scope)
+        self._reasoning = _Way(scope)
         self._passed: list[str] = []
         self._thought: list[str] = []
         self.settled = False
@@ -176,21 +200,23 @@ class _Tap:
 
     async def text(self, text: str) -> None:
         if self._open:
-            self._leave(await self._text.feed(text) if self._guarded else text)
+            self._leave(await self._text.feed(text))
 
     async def reasoning(self, text: str) -> None:
         if self._open:
-            self._think(await self._reasoning.feed(text) if self._guarded else text)
+            self._think(await self._reasoning.feed(text))
 
     async def finish(self, response: ModelResponse) -> ModelResponse:
         """Let the rest leave, and return the response with the words that did."""
-        if not (self._open and self._guarded):
+        if not self._open:
             return response
         answer = not response.message.tool_calls
         self._leave(await self._text.finish(answer=answer))
         self._think(await self._reasoning.finish(answer=False))
+        if not self._guarded:
+            return response
         self.settled = True
-        return _with_words(response, "".join(self._passed), "".join(self._thought))
+        return with_words(response, "".join(self._passed), "".join(self._thought))
 
     def _leave(self, text: str) -> None:
         if text:
@@ -203,19 +229,6 @@ class _Tap:
             self._emit(ReasoningPiece(text))
 
 
-def _with_words(response: ModelResponse, text: str, thought: str) -> ModelResponse:
-    """Put passed words in the place of the original ones, where they differ."""
-    parts: list[Part] = list(response.message.parts)
-    if response.message.text != text:
-        first = next(i for i, part in enumerate(parts) if isinstance(part, Text))
-        parts[first] = Text(text)
-        parts = [part for i, part in enumerate(parts) if i == first or not isinstance(part, Text)]
-    if "".join(part.text for part in parts if isinstance(part, Reasoning)) != thought:
-        # An altered thought must not go back with the signature of the old one.
-        parts = [Reasoning(thought), *(part for part in parts if not isinstance(part, Reasoning))]
-    return msgspec.structs.replace(response, message=Message(response.message.role, tuple(parts)))
-
-
 async def _guarded(scope: Scope, path: str, response: ModelResponse, tap: _Tap) -> ModelResponse:
     """Pass an answer through the output guardrails that has not passed them while it streamed."""
     guards = scope.compiled.guards
@@ -224,11 +237,11 @@ async def _guarded(scope: Scope, path: str, response: ModelResponse, tap: _Tap) 
         text = response.message.text
         if text:
             text = await _pass(scope, path, text, await guards.output(text, answer=answer))
-        thought = "".join(part.text for part in response.message.parts if isinstance(part, Reasoning))
+        thought = thought_of(response)
         if thought:
             verdict = await guards.output(thought, answer=False)
             thought = verdict.text if verdict.action in ("allow", "redact") else ""
-        response = _with_words(response, text, thought)
+        response = with_words(response, text, thought)
     text = response.message.text
     if tap.wanted and text and not tap.shown:
         scope.emit(TextPiece(text))

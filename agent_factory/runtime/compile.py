@@ -94,8 +94,8 @@ async def compile_agent(
         resources=resources,
         model=model,
         tools=tools,
-        specs=tuple(bound.tool.spec for bound in tools.values()),
-        guards=compile_guardrails(agent.guardrail_uses, _judge(model)),
+        specs=tuple(_told(bound.tool.spec, resources.redactor, organization_id) for bound in tools.values()),
+        guards=compile_guardrails(agent.guardrail_uses, _judge(model, resources.redactor, organization_id)),
         settings=agent.settings,
         output=None if agent.output is None else named_output(agent.output),
         output_schema=None if agent.output is None else Schema(agent.output, at="/output"),
@@ -144,9 +144,21 @@ async def _make(
     return await resources.tools.get(item.use).build(item.config, item.name, context), item.permission
 
 
-def _judge(model: ResolvedModel) -> Callable[[str, dict[str, Any]], Awaitable[dict[str, Any]]]:
+def _told(spec: ToolSpec, redactor: Redactor, organization_id: str) -> ToolSpec:
+    """Give a tool as models are told of it: a server may describe it with the credential that it was asked with."""
+    return msgspec.structs.replace(
+        spec,
+        description=redactor.text(spec.description, organization_id),
+        parameters=redactor.document(spec.parameters, organization_id),
+    )
+
+
+def _judge(
+    model: ResolvedModel, redactor: Redactor, organization_id: str
+) -> Callable[[str, dict[str, Any]], Awaitable[dict[str, Any]]]:
     async def judge(prompt: str, schema: dict[str, Any]) -> dict[str, Any]:
-        request = ModelRequest(model=model.model, messages=(user(prompt),), output=named_output(schema), timeout=30.0)
+        messages = (user(redactor.text(prompt, organization_id)),)
+        request = ModelRequest(model=model.model, messages=messages, output=named_output(schema), timeout=30.0)
         response = await model.provider.inference(request)
         return msgspec.json.decode(response.message.text, type=dict[str, Any])
 

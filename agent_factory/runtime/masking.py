@@ -1,10 +1,11 @@
-"""Keeps what is known to be secret from models: in what is said to them, and in what tools and failures say."""
+"""Keeps what is known to be secret from models, and out of what models, tools and failures say."""
 
 from collections.abc import Sequence
 
 import msgspec
 
-from agent_factory.core.message import Message, Part, Text, ToolCall, ToolResult
+from agent_factory.core.message import Message, Opaque, Part, Reasoning, Text, ToolCall, ToolResult
+from agent_factory.core.model import ModelResponse
 from agent_factory.kit.redaction import Redactor, masked_keys
 
 
@@ -15,23 +16,65 @@ def masked_messages(redactor: Redactor, organization_id: str, messages: Sequence
     return tuple(_message(redactor, organization_id, message) for message in messages)
 
 
+def masked_response(redactor: Redactor, organization_id: str, response: ModelResponse) -> ModelResponse:
+    """Mask known values in all that a model said, its calls included; the words as one text, as they streamed."""
+    if not redactor.knows(organization_id):
+        return response
+    text = redactor.text(response.message.text, organization_id)
+    thought = redactor.text(thought_of(response), organization_id)
+    response = with_words(response, text, thought)
+    message = _message(redactor, organization_id, response.message)
+    return response if message is response.message else msgspec.structs.replace(response, message=message)
+
+
 def masked_result(redactor: Redactor, organization_id: str, content: str) -> str:
     """Mask known values, and what looks like a key, in what a tool gave."""
     return masked_keys(redactor.text(content, organization_id))
 
 
+def thought_of(response: ModelResponse) -> str:
+    """Give all that a model thought, joined."""
+    return "".join(part.text for part in response.message.parts if isinstance(part, Reasoning))
+
+
+def with_words(response: ModelResponse, text: str, thought: str) -> ModelResponse:
+    """Put passed words in the place of the original ones, where they differ."""
+    parts: list[Part] = list(response.message.parts)
+    if response.message.text != text:
+        first = next(i for i, part in enumerate(parts) if isinstance(part, Text))
+        parts[first] = Text(text)
+        parts = [part for i, part in enumerate(parts) if i == first or not isinstance(part, Text)]
+    if thought_of(response) != thought:
+        # An altered thought must not go back with the signature of the old one.
+        parts = [Reasoning(thought), *(part for part in parts if not isinstance(part, Reasoning))]
+    return msgspec.structs.replace(response, message=Message(response.message.role, tuple(parts)))
+
+
 def _message(redactor: Redactor, organization_id: str, message: Message) -> Message:
-    parts = tuple(_part(redactor, organization_id, part) for part in message.parts)
+    def text(words: str) -> str:
+        return redactor.text(words, organization_id)
+
+    def raw(document: msgspec.Raw | None) -> msgspec.Raw | None:
+        if document is None:
+            return None
+        shown = bytes(document).decode()
+        masked = text(shown)
+        return document if masked == shown else msgspec.Raw(masked.encode())
+
+    def part(part: Part) -> Part:
+        match part:
+            case Text():
+                return msgspec.structs.replace(part, text=text(part.text))
+            case ToolCall():
+                return msgspec.structs.replace(part, arguments=text(part.arguments), opaque=raw(part.opaque))
+            case ToolResult():
+                return msgspec.structs.replace(part, content=text(part.content))
+            case Reasoning():
+                return msgspec.structs.replace(part, text=text(part.text), opaque=raw(part.opaque))
+            case Opaque():
+                return msgspec.structs.replace(part, opaque=raw(part.opaque))
+            case _:
+                return part
+
+    parts = tuple(part(each) for each in message.parts)
     return message if parts == message.parts else Message(message.role, parts)
-
-
-def _part(redactor: Redactor, organization_id: str, part: Part) -> Part:
-    match part:
-        case Text():
-            return msgspec.structs.replace(part, text=redactor.text(part.text, organization_id))
-        case ToolCall():
-            return msgspec.structs.replace(part, arguments=redactor.text(part.arguments, organization_id))
-        case ToolResult():
-            return msgspec.structs.replace(part, content=redactor.text(part.content, organization_id))
-        case _:
-            return part

@@ -32,6 +32,7 @@ def summariser(scope: Scope, step: int) -> Callable[[Sequence[Message], str], Aw
         text = f"{_TASK}\n\nEarlier summary:\n{earlier or '(none)'}\n\nConversation:\n{told}"
         text = scope.compiled.resources.redactor.text(text, scope.context.organization_id)
         response = await _answered(scope, path, ModelRequest(model=model.model, messages=(user(text),)))
+        said = scope.compiled.resources.redactor.text(response.message.text, scope.context.organization_id)
         price = cost(response.model or model.model, model.provider.name, response.usage)
         scope.meter.add(response.usage, price)
         await scope.journal.put(
@@ -40,14 +41,14 @@ def summariser(scope: Scope, step: int) -> Callable[[Sequence[Message], str], Aw
                 kind="summary",
                 name=model.name,
                 input=msgspec.Raw(b"null"),
-                output=msgspec.Raw(msgspec.json.encode(response.message.text)),
+                output=msgspec.Raw(msgspec.json.encode(said)),
                 input_tokens=response.usage.input_tokens,
                 output_tokens=response.usage.output_tokens,
                 cost_usd=None if price is None else f"{price:f}",
             ),
             durable=False,
         )
-        return response.message.text
+        return said
 
     return summarise
 

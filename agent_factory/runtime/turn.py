@@ -250,10 +250,11 @@ class _Turn:
             summarise=summariser(scope, step),
         )
         self._summary = seen.summary
+        redactor, own = scope.compiled.resources.redactor, scope.context.organization_id
         return ModelRequest(
             model=scope.compiled.model.model,
-            messages=masked_messages(scope.compiled.resources.redactor, scope.context.organization_id, seen.messages),
-            instructions=scope.compiled.agent.instructions,
+            messages=masked_messages(redactor, own, seen.messages),
+            instructions=redactor.text(scope.compiled.agent.instructions, own),
             tools=self._specs,
             settings=settings,
             output=self._output,

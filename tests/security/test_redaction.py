@@ -13,15 +13,8 @@ from hypothesis import strategies as st
 
 from agent_factory.core.message import Message, Reasoning, Text, ToolCall, ToolResult
 from agent_factory.kit.errors import FieldError, Invalid
-from agent_factory.kit.redaction import (
-    MASK,
-    Redactor,
-    forms,
-    masked_credentials,
-    masked_keys,
-    secret_values,
-    without,
-)
+from agent_factory.kit.redaction import Redactor, masked_credentials, masked_keys, secret_values, without
+from agent_factory.kit.spellings import MASK, forms
 from agent_factory.runtime.masking import masked_messages, masked_result
 from agent_factory.settings import Settings
 
