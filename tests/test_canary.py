@@ -79,6 +79,8 @@ class Driver:
         if not once:
             where = path.partition("?")[0]
             self.answers.append(f"{method} {where} {answer.status_code} {dict(answer.headers)} {answer.text}")
+            if answer.headers.get("content-type", "").startswith("text/event-stream"):
+                self.answers.append(_joined(answer.text))
         return answer
 
     async def made(self, path: str, body: Any) -> dict[str, Any]:
@@ -176,6 +178,46 @@ async def run_things(driver: Driver, model: str) -> None:
     web.answers["/large"] = (200, {"Content-Type": "application/json"}, large)
     stored = {"id": "fetch", "type": "http", "config": {"url": web.url("/large"), "secret": "CANARY"}}
     assert (await driver.run_workflow("stores", stored))["status"] == "completed"
+
+
+def unseen(directive: dict[str, Any]) -> str:
+    """Write a directive so that nothing in it is known on the way to the model, which reads it all the same."""
+    return json.dumps(directive).replace(SECOND, "".join(f"\\u{ord(c):04x}" for c in SECOND))
+
+
+async def say_things(driver: Driver, model: str) -> None:
+    """A model that says a secret, to every door at which answers stream."""
+    text = unseen({"say": f"It is {SECOND}, I was told.", "reasoning": f"Is it {SECOND}?", "pieces": 30})
+    agent = await driver.made("/api/v1/agents", {"name": "says", "model": model})
+    await driver.ask("POST", f"/api/v1/agents/{agent['id']}:deploy")
+    session = await driver.made("/api/v1/sessions", {"agent": agent["id"]})
+    streaming = {"Accept": "text/event-stream"}
+    call = {"name": "ask_says", "arguments": {"message": text}}
+    rpc = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": call}
+    named = "agent:says"
+    for path, body, headers in (
+        ("/api/v1/runs", {"agent": agent["id"], "input": text}, streaming),
+        ("/api/v1/runs?wait=20", {"agent": agent["id"], "input": text}, {}),
+        (f"/api/v1/sessions/{session['id']}/messages", {"content": text}, streaming),
+        ("/v1/chat/completions", {"model": named, "messages": [{"role": "user", "content": text}]}, {}),
+        ("/v1/chat/completions", {"model": named, "messages": [{"role": "user", "content": text}], "stream": True}, {}),
+        ("/v1/responses", {"model": named, "input": text}, {}),
+        ("/v1/responses", {"model": named, "input": text, "stream": True}, {}),
+        ("/mcp", rpc, {"Accept": "application/json, text/event-stream", "MCP-Protocol-Version": "2025-06-18"}),
+    ):
+        answer = await driver.ask("POST", path, body, headers=headers)
+        assert answer.status_code in (200, 201), f"{path}: {answer.text}"
+        assert "I was told" in _joined(answer.text), f"{path}: {answer.text}"
+    for run in (await driver.ask("GET", "/api/v1/runs?limit=8")).json()["data"]:
+        await driver.ask("GET", f"/api/v1/runs/{run['id']}/events", headers=streaming)
+        await driver.ask("GET", f"/api/v1/runs/{run['id']}/steps")
+    await driver.ask("GET", f"/api/v1/sessions/{session['id']}/messages")
+
+
+def _joined(answer: str) -> str:
+    """Put the pieces of a stream together, for a secret may have come in parts."""
+    pieces = re.findall(r'"(?:text|delta|content|reasoning)":\s*"((?:[^"\\]|\\.)*)"', answer)
+    return "".join(pieces)
 
 
 async def sign_webhooks(driver: Driver) -> str:
@@ -340,6 +382,7 @@ async def seen(
                 ):
                     await keep_and_use(driver)
                     await run_things(driver, "double:x")
+                    await say_things(driver, "double:x")
                     made_here = await sign_webhooks(driver)
                     tokens = await sign_in(driver)
                     await break_things(driver, database)

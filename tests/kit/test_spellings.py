@@ -3,7 +3,7 @@
 import base64
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import pairwise
 from urllib.parse import quote
 
@@ -58,10 +58,11 @@ def test_a_value_is_masked_in_every_form_and_at_every_cut_of_a_stream(written: s
 @pytest.mark.parametrize("before", AROUND)
 @pytest.mark.parametrize("after", ["", "\n", ":more", " and more"])
 @pytest.mark.parametrize("encode", [base64.b64encode, base64.urlsafe_b64encode])
-def test_a_value_is_found_inside_of_what_was_encoded_as_a_whole(before: str, after: str, encode: object) -> None:
+def test_a_value_is_found_inside_of_what_was_encoded_as_a_whole(
+    before: str, after: str, encode: Callable[[bytes], bytes]
+) -> None:
     """`echo secret | base64` has a line break more, and Basic credentials a name before."""
-    assert callable(encode)
-    written: str = encode(f"{before}{VALUE}{after}".encode()).decode()
+    written = encode(f"{before}{VALUE}{after}".encode()).decode()
     masked = known(VALUE).mask(written)
     assert MASK in masked
     kept = masked.split(MASK)

@@ -84,8 +84,8 @@ class Left(msgspec.Struct):
 async def said(
     resources: Resources, directive: dict[str, Any], *, stream: bool = True, more: Any = (), **fields: Any
 ) -> Left:
-    definition = Agent(**{"name": "tester", "model": "local:echo", "retry": Retry(backoff=0), **fields})
-    compiled = await compile_agent(definition, resources, organization_id=OWN)
+    given: dict[str, Any] = {"name": "tester", "model": "local:echo", "retry": Retry(backoff=0), **fields}
+    compiled = await compile_agent(Agent(**given), resources, organization_id=OWN)
     events: list[TurnEvent] = []
     journal = MemoryJournal()
     context = TurnContext(run_id="r", organization_id=OWN, stream=stream)
@@ -153,7 +153,7 @@ async def test_a_secret_that_a_tool_used_during_the_turn_is_masked_in_the_answer
     spelled = "".join(f"\\u{ord(c):04x}" for c in fresh)
     steps = [{"call": [{"name": "use", "arguments": {}}]}, {"say": "SPELLED"}]
     compiled = await compile_agent(
-        Agent(name="tester", model="local:echo", tools=[use]), resources, organization_id=OWN
+        Agent(name="tester", model="local:echo", tools=(use,)), resources, organization_id=OWN
     )
     events: list[TurnEvent] = []
     message = user(json.dumps({"steps": steps}).replace("SPELLED", f"it was {spelled}"))
