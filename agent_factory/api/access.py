@@ -41,9 +41,10 @@ class Need(msgspec.Struct, frozen=True):
     name. With `inside`, the request or what it is about names the resource: the
     door lets in whoever has the permission for something, and the service
     checks for what. With `other`, that permission does as well. `at_rest` is
-    also served while the organisation is suspended or deleted. Changes are
-    audited, unless what they make is a record of its own. Only probes are not
-    `limited`.
+    also served while the organisation is suspended or deleted. With `anew`,
+    what the process believes of the caller is not enough, for what the route
+    makes outlasts the belief, such as a key or a password. Changes are audited,
+    unless what they make is a record of its own. Only probes are not `limited`.
     """
 
     permission: str | None
@@ -52,6 +53,7 @@ class Need(msgspec.Struct, frozen=True):
     other: str | None = None
     at_rest: bool = False
     audited: bool = True
+    anew: bool = False
     why_open: str = ""
     limited: bool = True
 
@@ -69,9 +71,10 @@ def needs(
     other: str | None = None,
     at_rest: bool = False,
     audited: bool = True,
+    anew: bool = False,
 ) -> Callable[[F], F]:
     """Mark an endpoint with the permission that it needs."""
-    return _marked(Need(permission, of, inside, other, at_rest, audited))
+    return _marked(Need(permission, of, inside, other, at_rest, audited, anew))
 
 
 def open_to_all(why: str, *, limited: bool = True) -> Callable[[F], F]:
@@ -122,7 +125,7 @@ async def _limited(request: Request, need: Need) -> Actor | None:
     state["standing"] = limiter.standing(None, state["address"])
     state["standing"].bar()
     try:
-        actor = await authenticate(scope)
+        actor = await authenticate(scope, anew=need.anew)
     except Problem as problem:
         if problem.kind is Kind.UNAUTHENTICATED:
             await state["standing"].admit()

@@ -18,17 +18,18 @@ from agent_factory.security.auth import Actor
 _LONGEST_HEADER = 2048
 
 
-async def authenticate(scope: Scope) -> Actor:
+async def authenticate(scope: Scope, *, anew: bool = False) -> Actor:
     """Give the caller of a request, verified once for each request.
 
     Reads `Authorization: Bearer …` from the ASGI scope, so that mounted
-    applications can use it too. Raises `Unauthenticated`.
+    applications can use it too. With `anew`, whatever this process believes of
+    the caller is looked up again. Raises `Unauthenticated`.
     """
     state: dict[str, Any] = scope["state"]
     known: Actor | None = state.get("actor")
     if known is not None:
         return known
-    actor: Actor = await scope["app"].state.authenticate(_bearer(scope))
+    actor: Actor = await scope["app"].state.authenticate(_bearer(scope), anew=anew)
     state["actor"] = actor
     return actor
 

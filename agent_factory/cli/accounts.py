@@ -1,13 +1,25 @@
 """`agent-factory login`, `logout` and `account`: who you are to a server."""
 
+import asyncio
 import sys
-from typing import Annotated
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
 from agent_factory.cli.output import Format, FormatOption, show
 
-app = typer.Typer(no_args_is_help=True, help="Confirm your address, change your password, use a second factor.")
+if TYPE_CHECKING:
+    from agent_factory.connectors.mail.post import Post
+    from agent_factory.database.session import Session
+    from agent_factory.settings import Settings
+
+T = TypeVar("T")
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Confirm your address, change your password, use a second factor; disable and enable people.",
+)
 second_factor = typer.Typer(no_args_is_help=True, help="Switch the second factor on and off.")
 app.add_typer(second_factor, name="second-factor")
 
@@ -160,6 +172,77 @@ def recovery_codes(ctx: typer.Context) -> None:
     from agent_factory.cli import client
 
     _show_codes(client.call(ctx, "POST", "/auth/recovery-codes", json=_both()).data["recovery_codes"])
+
+
+Address = Annotated[str, typer.Argument(metavar="EMAIL", help="Address of the account.")]
+DatabaseUrl = Annotated[
+    str | None,
+    typer.Option(
+        envvar="AF_DATABASE__URL", show_envvar=True, help="PostgreSQL to use. (default: that of the running `up`)"
+    ),
+]
+
+
+@app.command("disable")
+def disable_account(ctx: typer.Context, email: Address, *, database_url: DatabaseUrl = None) -> None:
+    """Keep a person out of every organisation, within 5 seconds, until enabled again; for the operator.
+
+    Works on the database itself, and needs it and the key file as the server has them.
+    """
+    from agent_factory.kit.ids import encode
+    from agent_factory.services.auth.service import disable_account
+
+    for organization_id in _operate(ctx, database_url, partial(disable_account, email=email)):
+        typer.echo(f"nobody else leads {encode('org', organization_id)}", err=True)
+    typer.echo(f"{email} is disabled; its sessions and keys are refused everywhere within 5 seconds")
+
+
+@app.command("enable")
+def enable_account(ctx: typer.Context, email: Address, *, database_url: DatabaseUrl = None) -> None:
+    """Let a person in again who was disabled, or who closed the account; for the operator."""
+    from agent_factory.services.auth.service import enable_account
+
+    _operate(ctx, database_url, partial(enable_account, email=email))
+    typer.echo(f"{email} is enabled")
+
+
+@app.command("close")
+def close(ctx: typer.Context) -> None:
+    """Close your own account for good: you leave every organisation, and your sessions and keys end."""
+    from agent_factory.cli import client, options
+
+    body = {"password": secret("Password")}
+    if client.call(ctx, "GET", "/auth/account").data["second_factor"]:
+        body["otp"] = secret("Code")
+    client.call(ctx, "POST", "/auth/account:close", json=body)
+    options.of(ctx).state.keep_login(None)
+    typer.echo("the account is closed")
+
+
+def _operate(ctx: typer.Context, database_url: str | None, work: "Callable[[Session, Post], Awaitable[T]]") -> "T":
+    """Do something in the database of the installation, with its mail and its keys."""
+    from agent_factory.cli import options
+    from agent_factory.cli.configuration import settings
+    from agent_factory.cli.work import running_database
+
+    state = options.of(ctx).state
+    configured = settings(database={"url": database_url or running_database(ctx), "data_dir": state.home})
+    return asyncio.run(_operated(configured, work))
+
+
+async def _operated(configured: "Settings", work: "Callable[[Session, Post], Awaitable[T]]") -> "T":
+    from agent_factory.connectors.mail.post import Post
+    from agent_factory.database.session import Database
+    from agent_factory.security.encryption import open_vault
+
+    assert configured.database.url is not None
+    database = Database(configured.database.url, configured.database)
+    try:
+        vault = open_vault(configured.encryption, database.pool, configured.database.data_dir)
+        async with database.system() as session:
+            return await work(session, Post(database.pool, vault, configured.mail))
+    finally:
+        await database.close()
 
 
 def _both() -> dict[str, str]:

@@ -166,3 +166,30 @@ def test_a_forgotten_password_is_replaced_by_the_token_of_a_letter(up: Callable[
         assert done.returncode == 0, done.stderr
         logged_in(command)
         post.stdin.close()
+
+
+def test_the_operator_disables_a_person_everywhere_and_enables_him_again(
+    up: Callable[..., Up], command: Command
+) -> None:
+    """S31: also who has forgotten everything but the address, and while the server runs."""
+    up(env={"AF_AUTH__BELIEVED_SECONDS": "0"})
+    assert command("account", "set-password", stdin=f"{PASSWORD}\n").returncode == 0
+    logged_in(command)
+    disabled = command("account", "disable", OWNER.upper())
+    assert disabled.returncode == 0, disabled.stderr
+    assert "is disabled" in disabled.stdout
+    assert "nobody else leads org_" in disabled.stderr
+    assert command("account", "show").returncode == 4
+    assert command("login", "--email", OWNER, stdin=f"{PASSWORD}\n").returncode == 4
+    assert command("account", "enable", OWNER).stdout == f"{OWNER} is enabled\n"
+    logged_in(command)
+    unknown = command("account", "disable", "nobody@example.com")
+    assert (unknown.returncode, "[account_not_found]" in unknown.stderr) == (1, True)
+
+
+def test_the_last_owner_cannot_close_his_account(served: Command) -> None:
+    """Abuse 47."""
+    refused = served("account", "close", stdin=f"{PASSWORD}\n")
+    assert refused.returncode == 1
+    assert "[last_owner]" in refused.stderr
+    logged_in(served)

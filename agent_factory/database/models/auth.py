@@ -13,7 +13,9 @@ from agent_factory.database.base import Base, Created, Identified, Owned, Sealed
 class UserRow(Identified, Owned, Created, Base):
     """A membership: an account in one organisation; the address is unique in it in any spelling.
 
-    A service has no account, and no rights but those of its keys.
+    A service has no account, and no rights but those of its keys. `status` is
+    the organisation's word; `account_disabled_at` repeats the account's own
+    `disabled_at`, for requests of an organisation do not reach accounts.
     """
 
     __tablename__ = "users"
@@ -25,6 +27,17 @@ class UserRow(Identified, Owned, Created, Base):
     account_id: Mapped[UUID | None] = mapped_column(ForeignKey("accounts.id"))
     status: Mapped[str] = mapped_column(String(20), default="active", server_default="active")
     kind: Mapped[str] = mapped_column(String(20), default="person", server_default="person")
+    account_disabled_at: Mapped[datetime | None]
+
+    @property
+    def account_disabled(self) -> bool:
+        """Whether the operator keeps the person out, here and elsewhere."""
+        return self.account_disabled_at is not None
+
+    @property
+    def active(self) -> bool:
+        """Whether neither the organisation nor the operator keeps the person out."""
+        return self.status == "active" and not self.account_disabled
 
     __table_args__ = (
         # the target of foreign keys that cannot point into another organisation

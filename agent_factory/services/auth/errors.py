@@ -80,6 +80,20 @@ class AccountExists(Conflict):
     title = "There is such an account already"
 
 
+class AccountNotFound(NotFound):
+    """No account with such an address; told to the operator alone."""
+
+    code = "account_not_found"
+    title = "Account not found"
+
+
+class AccountDisabled(Conflict):
+    """An account that was closed, or that the operator has disabled; told to nobody but its owner."""
+
+    code = "account_disabled"
+    title = "The account is disabled"
+
+
 class NoAccount(Conflict):
     """A caller that is no person, such as the key of a service."""
 

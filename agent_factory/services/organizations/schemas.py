@@ -67,7 +67,10 @@ class OrganizationPage(PageOf[OrganizationOut]):
 
 
 class MemberOut(Output):
-    """A member: a `person`, or a `service` that acts by keys; `status` is `active` or `disabled`."""
+    """A member: a `person`, or a `service` that acts by keys; `status` is `active` or `disabled`.
+
+    With `account_disabled`, the operator keeps the person out of every organisation.
+    """
 
     id: UserId
     email: str
@@ -75,6 +78,7 @@ class MemberOut(Output):
     kind: str
     role: str
     status: str
+    account_disabled: bool
     created_at: Moment
 
 
@@ -136,6 +140,13 @@ class Register(Input):
     password: Password
     name: Annotated[str, Field(max_length=255)] = ""
     organization: Name = "Home"
+
+
+class AccountClose(Input):
+    """The password of the account, and a code where there is a second factor."""
+
+    password: Annotated[SecretStr, Field(min_length=1, max_length=LONGEST)]
+    otp: Annotated[SecretStr, Field(min_length=6, max_length=64)] | None = None
 
 
 class Registered(Output):

@@ -131,7 +131,7 @@ async def account(platform: PlatformDep, actor: ActorDep) -> AccountOut:
 
 
 @accounts.post("/password", status_code=204)
-@needs(SELF, at_rest=True, audited=False)
+@needs(SELF, at_rest=True, audited=False, anew=True)
 async def change_password(
     platform: PlatformDep, credentials: CredentialsDep, actor: ActorDep, body: PasswordChange
 ) -> None:
@@ -147,28 +147,28 @@ async def change_password(
 
 
 @accounts.post("/second-factor", openapi_extra={SHOWN_ONCE: True})
-@needs(SELF, at_rest=True, audited=False)
+@needs(SELF, at_rest=True, audited=False, anew=True)
 async def enrol(platform: PlatformDep, actor: ActorDep, body: PasswordIn) -> EnrolmentOut:
     """Begin with a second factor: put the secret into an authenticator, then confirm with a code of it."""
     return EnrolmentOut.model_validate(await second_factor.enrol(platform, actor, body.password.get_secret_value()))
 
 
 @accounts.post("/second-factor:confirm", openapi_extra={SHOWN_ONCE: True})
-@needs(SELF, at_rest=True, audited=False)
+@needs(SELF, at_rest=True, audited=False, anew=True)
 async def confirm(platform: PlatformDep, actor: ActorDep, body: OtpIn) -> RecoveryCodes:
     """Switch the second factor on. The recovery codes are in this answer and in no other."""
     return RecoveryCodes(recovery_codes=list(await second_factor.confirm(platform, actor, body.otp.get_secret_value())))
 
 
 @accounts.post("/second-factor:disable", status_code=204)
-@needs(SELF, at_rest=True, audited=False)
+@needs(SELF, at_rest=True, audited=False, anew=True)
 async def disable(platform: PlatformDep, actor: ActorDep, body: BothFactors) -> None:
     """Switch the second factor off, by password and code."""
     await second_factor.disable(platform, actor, body.password.get_secret_value(), body.otp.get_secret_value())
 
 
 @accounts.post("/recovery-codes", openapi_extra={SHOWN_ONCE: True})
-@needs(SELF, at_rest=True, audited=False)
+@needs(SELF, at_rest=True, audited=False, anew=True)
 async def renew_codes(platform: PlatformDep, actor: ActorDep, body: BothFactors) -> RecoveryCodes:
     """Get ten new recovery codes; the ones from before work no more."""
     codes = await second_factor.renew_codes(

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import CursorResult, delete, func, insert, or_, select, update
+from sqlalchemy import CursorResult, delete, func, insert, or_, select, text, update
 
 from agent_factory.database.models import (
     AccountRow,
@@ -18,6 +18,10 @@ from agent_factory.kit.clock import now
 from agent_factory.security.auth import Actor
 from agent_factory.security.passwords import Hashed
 
+AT_REST = text("""
+    (SELECT deleted_at IS NOT NULL OR suspended_at IS NOT NULL FROM organizations WHERE id = users.organization_id)
+""")
+"""Whether the organisation of a membership is suspended or deleted; false comes first."""
 _SWEPT = 10
 """Rows that have had their time and are dropped whenever one is added: more than come."""
 
@@ -49,12 +53,12 @@ async def of_actor(session: ReadSession, actor: Actor) -> AccountRow | None:
 
 
 async def memberships_of(session: ReadSession, email: str) -> list[UserRow]:
-    """List the active memberships of the account with an address, oldest first."""
+    """List the active memberships of the account with an address, oldest first; where nothing is done, last."""
     query = (
         select(UserRow)
         .join(AccountRow, UserRow.account_id == AccountRow.id)
         .where(func.lower(AccountRow.email) == email, UserRow.status == "active")
-        .order_by(UserRow.created_at, UserRow.id)
+        .order_by(AT_REST, UserRow.created_at, UserRow.id)
     )
     return list(await session.scalars(query))
 

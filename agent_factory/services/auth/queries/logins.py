@@ -9,6 +9,7 @@ from agent_factory.database.models import AccountRow, LoginRow, UserRow
 from agent_factory.database.session import ReadSession, Session
 from agent_factory.kit.clock import now
 from agent_factory.security.tokens import Subject
+from agent_factory.services.auth.queries.accounts import AT_REST
 
 
 async def add(session: Session, row: LoginRow) -> None:
@@ -55,12 +56,12 @@ async def clock(session: ReadSession) -> datetime:
 
 
 async def open_memberships(session: ReadSession, account_id: UUID) -> list[UserRow]:
-    """List where an account may act, the oldest membership first; nowhere, if it is disabled."""
+    """List where an account may act, the oldest membership first, where nothing is done last; nowhere, if disabled."""
     query = (
         select(UserRow)
         .join(AccountRow, AccountRow.id == UserRow.account_id)
         .where(UserRow.account_id == account_id, UserRow.status == "active", AccountRow.disabled_at.is_(None))
-        .order_by(UserRow.id)
+        .order_by(AT_REST, UserRow.id)
     )
     return list(await session.scalars(query))
 

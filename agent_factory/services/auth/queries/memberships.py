@@ -1,9 +1,10 @@
 """Every statement over the memberships of people in organisations."""
 
 from collections.abc import Collection
+from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import delete, func, or_, select
+from sqlalchemy import delete, exists, func, or_, select, update
 from sqlalchemy.orm import aliased
 
 from agent_factory.database.base import owned_by
@@ -49,6 +50,7 @@ async def count_active(session: ReadSession, actor: Actor, roles: Collection[str
         UserRow.organization_id == actor.organization_id,
         UserRow.role.in_(roles),
         UserRow.status == "active",
+        UserRow.account_disabled_at.is_(None),
         UserRow.id != without,
     )
     return await session.scalar(query) or 0
@@ -69,11 +71,43 @@ async def remove(session: Session, actor: Actor, row: UserRow) -> None:
 
 
 async def account_to_change(session: Session, actor: Actor) -> AccountRow | None:
-    """Find the account that a caller is, in a system transaction, and hold it until that ends."""
+    """Find the account that a caller is, unless it is disabled, and hold it until the system transaction ends."""
     query = (
         select(AccountRow)
         .join(UserRow, UserRow.account_id == AccountRow.id)
-        .where(UserRow.id == actor.user_id, UserRow.organization_id == actor.organization_id)
+        .where(
+            UserRow.id == actor.user_id,
+            UserRow.organization_id == actor.organization_id,
+            AccountRow.disabled_at.is_(None),
+        )
         .with_for_update(of=AccountRow)
+        .execution_options(populate_existing=True)
     )
     return (await session.scalars(query)).one_or_none()
+
+
+async def of_account(session: ReadSession, account_id: UUID) -> list[UserRow]:
+    """List every membership of an account, also those that an organisation has disabled, by organisation."""
+    query = select(UserRow).where(UserRow.account_id == account_id).order_by(UserRow.organization_id)
+    return list(await session.scalars(query.execution_options(populate_existing=True)))
+
+
+async def mark_disabled(session: Session, account_id: UUID, since: datetime | None) -> None:
+    """Let every membership of an account know that it is disabled, or not any more."""
+    await session.execute(update(UserRow).where(UserRow.account_id == account_id).values(account_disabled_at=since))
+
+
+async def led_alone(session: ReadSession, account_id: UUID, roles: Collection[str]) -> list[UUID]:
+    """List the organisations in which an account has one of some roles, and no other active member has."""
+    other = aliased(UserRow)
+    somebody_else = exists().where(
+        other.organization_id == UserRow.organization_id,
+        other.id != UserRow.id,
+        other.role.in_(roles),
+        other.status == "active",
+        other.account_disabled_at.is_(None),
+    )
+    query = select(UserRow.organization_id).where(
+        UserRow.account_id == account_id, UserRow.role.in_(roles), UserRow.status == "active", ~somebody_else
+    )
+    return list(await session.scalars(query.order_by(UserRow.organization_id)))

@@ -23,8 +23,15 @@ def verification(email: str, token: str) -> Words:
     )
 
 
-def already_registered(email: str) -> Words:
+def already_registered(email: str, *, disabled: bool = False) -> Words:
     """Tell the owner of an account that somebody tried to register its address."""
+    if disabled:
+        return Words(
+            f"{ISSUER}: your account is disabled",
+            f"Somebody, probably you, has tried to register {email} at {ISSUER}. There is an account with this "
+            "address, which was closed or disabled.\n\n"
+            "Only the operator of the installation can enable it again; ask there.\n",
+        )
     return Words(
         f"{ISSUER}: you have an account",
         f"Somebody, probably you, has tried to register {email} at {ISSUER}, but there is an account with this "
@@ -52,4 +59,33 @@ def password_changed(email: str) -> Words:
         f"The password for {email} at {ISSUER} was changed, and every other session was ended.\n\n"
         "If it was not you, choose a new one at once:\n\n"
         f"    agent-factory account forgot-password --email {email}\n",
+    )
+
+
+def account_disabled(email: str) -> Words:
+    """Tell the owner of an account that the operator has disabled it."""
+    return Words(
+        f"{ISSUER}: your account was disabled",
+        f"The operator has disabled the account {email} at {ISSUER}. Its sessions were ended, and its API keys are "
+        "refused.\n\n"
+        "A new password does not change that. Ask the operator if you think that it is a mistake.\n",
+    )
+
+
+def account_enabled(email: str) -> Words:
+    """Tell the owner of an account that it can be used again."""
+    return Words(
+        f"{ISSUER}: your account was enabled",
+        f"The operator has enabled the account {email} at {ISSUER} again. Log in with your password:\n\n"
+        f"    agent-factory login --email {email}\n",
+    )
+
+
+def account_closed(email: str) -> Words:
+    """Tell the owner of an account that it is closed."""
+    return Words(
+        f"{ISSUER}: your account was closed",
+        f"The account {email} at {ISSUER} was closed, with its password. It has left every organisation, its "
+        "sessions were ended, and its API keys are gone.\n\n"
+        "If it was not you, tell the operator of the installation at once, who can enable it again.\n",
     )

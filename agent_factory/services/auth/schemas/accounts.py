@@ -38,7 +38,7 @@ class LoginIn(Input):
     password: Password
     otp: Code | None = Field(default=None, description="A one-time or recovery code, where there is a second factor.")
     organization_id: OrganizationId | None = Field(
-        default=None, description="Where to act; where the account has been longest, if absent."
+        default=None, description="Where to act; if absent, where the account has been longest and something is done."
     )
     device: SecretStr | None = Field(
         default=None,

@@ -7,6 +7,13 @@ from agent_factory.services.auth.service.accounts import (
     send_verification,
     tell_registered,
 )
+from agent_factory.services.auth.service.disabling import (
+    close_account,
+    disable_account,
+    enable_account,
+    memberships_to_end,
+    prove_owner,
+)
 from agent_factory.services.auth.service.keys import (
     IssuedKey,
     WantedKey,
@@ -51,9 +58,12 @@ __all__ = [
     "account_by_email",
     "account_to_change",
     "add_user",
+    "close_account",
     "count_mail",
     "create_account",
     "create_key",
+    "disable_account",
+    "enable_account",
     "end_session",
     "end_sessions",
     "get_key",
@@ -68,8 +78,10 @@ __all__ = [
     "member_by_email",
     "members_by_ids",
     "memberships",
+    "memberships_to_end",
     "new_password",
     "other_owners",
+    "prove_owner",
     "refresh",
     "remove_member",
     "revoke_key",

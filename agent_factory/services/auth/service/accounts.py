@@ -18,7 +18,7 @@ from agent_factory.runtime.platform import Platform
 from agent_factory.security.audit import Event, record
 from agent_factory.security.auth import Actor
 from agent_factory.security.passwords import Hashed
-from agent_factory.services.auth.errors import AccountExists, BadMailedToken, NoAccount
+from agent_factory.services.auth.errors import AccountExists, BadMailedToken, NoAccount, WrongPassword
 from agent_factory.services.auth.queries import accounts as queries
 from agent_factory.services.auth.rules import letters
 from agent_factory.services.auth.rules.accounts import Purpose, make_token, token_hash
@@ -68,7 +68,7 @@ async def send_verification(session: Session, mail: Post, account: AccountRow) -
 async def tell_registered(session: Session, mail: Post, account: AccountRow) -> None:
     """Mail the owner of an account that somebody tried to register its address; it takes the work of the other."""
     await queries.add_token(session, None, Purpose.VERIFY, make_token("afv").hash, _LASTS[Purpose.VERIFY])
-    words = letters.already_registered(account.email)
+    words = letters.already_registered(account.email, disabled=account.disabled_at is not None)
     await mail.post(session, to=account.email, subject=words.subject, text=words.text)
 
 
@@ -77,7 +77,7 @@ async def send_verification_again(platform: Platform, email: str, *, address: st
     await count_mail(platform, email, address)
     async with platform.database.system() as session:
         account = await account_by_email(session, email)
-        waits = account is not None and account.verified_at is None
+        waits = account is not None and account.verified_at is None and account.disabled_at is None
         await _mail_token(session, platform.mail, account if waits else None, Purpose.VERIFY)
 
 
@@ -91,7 +91,7 @@ async def verify_email(platform: Platform, *, email: str, token: str, password: 
     await prove(platform, account, password)
     async with platform.database.system() as session:
         held = await queries.held(session, account.id)
-        unchanged = held.password_hash == account.password_hash
+        unchanged = held.password_hash == account.password_hash and held.disabled_at is None
         if not unchanged or not await queries.use_token(session, Purpose.VERIFY, token_hash(token)):
             raise BadMailedToken(_BAD_TOKEN)
         held.verified_at = held.verified_at or now()
@@ -143,7 +143,7 @@ async def change_password(
         await prove(platform, account, current or "")
     hashed = await new_password(platform.passwords, password, names=(account.email, account.name))
     async with platform.database.system() as session:
-        held = await queries.held(session, account.id)
+        held = await open_account(session, account)
         _set_password(held, hashed)
         await queries.drop_tokens(session, held.id)
         await queries.drop_devices(session, held.id)
@@ -160,6 +160,20 @@ async def account_of(platform: Platform, actor: Actor) -> AccountRow:
     if account is None:
         raise NoAccount("This caller is no person, and has no account.")
     return account
+
+
+async def open_account(session: Session, account: AccountRow) -> AccountRow:
+    """Hold an account that its owner changes, as it was when he showed his password.
+
+    Raises `NoAccount` or `WrongPassword` if it was closed or disabled, or its
+    password changed, in this very moment.
+    """
+    held = await queries.held(session, account.id)
+    if held.disabled_at is not None:
+        raise NoAccount("The account is closed, or disabled.")
+    if held.password_hash != account.password_hash:
+        raise WrongPassword("The password was changed in this very moment.")
+    return held
 
 
 async def codes_left(platform: Platform, account: AccountRow) -> int:

@@ -12,7 +12,7 @@ from agent_factory.runtime.platform import Platform
 from agent_factory.security.audit import Event, record
 from agent_factory.security.auth import Actor
 from agent_factory.security.encryption import Vault
-from agent_factory.services.auth.errors import OtpRefused, SecondFactorState
+from agent_factory.services.auth.errors import OtpRefused, OtpRequired, SecondFactorState
 from agent_factory.services.auth.queries import accounts as queries
 from agent_factory.services.auth.rules.accounts import (
     looks_like_otp,
@@ -23,7 +23,7 @@ from agent_factory.services.auth.rules.accounts import (
     recovery_hash,
 )
 from agent_factory.services.auth.service import throttle
-from agent_factory.services.auth.service.accounts import account_of
+from agent_factory.services.auth.service.accounts import account_of, open_account
 from agent_factory.services.auth.service.passwords import prove
 
 _WRONG = "The code is wrong, or was used before; wait for the next one."
@@ -44,7 +44,7 @@ async def enrol(platform: Platform, actor: Actor, password: str) -> Enrolment:
     seed = make_seed()
     sealed = await platform.vault.encrypt(None, _place(account), seed.encode())
     async with platform.database.system() as session:
-        held = await queries.held(session, account.id)
+        held = await open_account(session, account)
         _refuse(held.otp_confirmed_at is not None, "The second factor is on already.")
         held.otp_seed, held.otp_step = sealed, None
     return Enrolment(seed, otpauth(seed, account.email))
@@ -53,10 +53,10 @@ async def enrol(platform: Platform, actor: Actor, password: str) -> Enrolment:
 async def confirm(platform: Platform, actor: Actor, code: str) -> Sequence[str]:
     """Switch the second factor on, and give the recovery codes, which are shown this once."""
     account = await account_of(platform, actor)
-    await _count(platform, account)
+    await count(platform, account)
     codes = make_recovery_codes()
     async with platform.database.system() as session:
-        held = await queries.held(session, account.id)
+        held = await open_account(session, account)
         _refuse(held.otp_seed is None, "There is nothing to confirm; begin with an enrolment.")
         _refuse(held.otp_confirmed_at is not None, "The second factor is on already.")
         if not await _use_otp(platform.vault, session, held, code):
@@ -91,6 +91,23 @@ async def disable(platform: Platform, actor: Actor, password: str, code: str) ->
     await _with_both(platform, actor, password, code, drop)
 
 
+async def count(platform: Platform, account: AccountRow) -> None:
+    """Count a code as wrong before it is looked at; raises `TooManyAttempts`."""
+    bounds = throttle.for_code(account.id, None)
+    await throttle.take(platform.database, platform.passwords.settings, bounds)
+
+
+async def expect(vault: Vault, session: Session, account: AccountRow, code: str | None) -> None:
+    """Use up a code where an account that the transaction holds asks for one; raises `OtpRequired` or `OtpRefused`."""
+    if account.otp_confirmed_at is None:
+        return
+    if code is None:
+        raise OtpRequired("Send a one-time code of your authenticator, or a recovery code, as `otp`.")
+    if not await use(vault, session, account, code):
+        raise OtpRefused(_WRONG)
+    await throttle.begin_anew(session, throttle.for_code(account.id, None))
+
+
 async def use(vault: Vault, session: Session, account: AccountRow, code: str) -> bool:
     """Use up a one-time or recovery code of an account that the transaction holds; false for a wrong one."""
     if looks_like_otp(code):
@@ -108,9 +125,9 @@ async def _with_both(
     account = await account_of(platform, actor)
     _refuse(account.otp_confirmed_at is None, "The second factor is not on.")
     await prove(platform, account, password)
-    await _count(platform, account)
+    await count(platform, account)
     async with platform.database.system() as session:
-        held = await queries.held(session, account.id)
+        held = await open_account(session, account)
         if not await use(platform.vault, session, held, code):
             raise OtpRefused(_WRONG)
         await change(session, held)
@@ -123,11 +140,6 @@ async def _use_otp(vault: Vault, session: Session, account: AccountRow, code: st
     seed = await vault.decrypt(None, _place(account), account.otp_seed)
     step = otp_step(seed.decode(), code, now())
     return step is not None and await queries.use_step(session, account.id, step)
-
-
-async def _count(platform: Platform, account: AccountRow) -> None:
-    bounds = throttle.for_code(account.id, None)
-    await throttle.take(platform.database, platform.passwords.settings, bounds)
 
 
 def _place(account: AccountRow) -> tuple[str, str, UUID]:

@@ -48,19 +48,21 @@ class Credentials:
         self._touched: dict[UUID, float] = {}
         self._touching: set[asyncio.Task[None]] = set()
 
-    async def verify(self, secret: str) -> Actor:
-        """Give the caller that a key or token stands for.
+    async def verify(self, secret: str, *, anew: bool = False) -> Actor:
+        """Give the caller that a key or token stands for; with `anew`, as things stand at this very moment.
 
         Raises `BadKey`, `BadToken`, or `Unavailable` while PostgreSQL is away.
         """
         digest = hashlib.sha256(secret.encode()).digest()
+        if anew:
+            self._verified.pop(digest, None)
+            return (await self._look(secret, digest)).actor
         known = self._verified.get(digest)
         if known is not None and known.until > time.monotonic():
             return known.actor
         looking = self._looking.get(digest)
         if looking is None:
-            look = self._look_at_key if secret.startswith(PREFIX) else self._look_at_token
-            looking = self._looking[digest] = asyncio.create_task(look(secret, digest))
+            looking = self._looking[digest] = asyncio.create_task(self._look(secret, digest))
             looking.add_done_callback(lambda done: self._looked(digest, done))
         return (await asyncio.shield(looking)).actor
 
@@ -91,6 +93,11 @@ class Credentials:
             del self._verified[next(iter(self._verified))]
         self._verified[digest] = done.result()
 
+    async def _look(self, secret: str, digest: bytes) -> _Verified:
+        if secret.startswith(PREFIX):
+            return await self._look_at_key(secret, digest)
+        return await self._look_at_token(secret)
+
     async def _look_at_key(self, secret: str, digest: bytes) -> _Verified:
         asked = time.monotonic()
         prefix = key_prefix(secret)
@@ -117,7 +124,7 @@ class Credentials:
         self._note(key.id)
         return _Verified(actor, asked + self.tokens.settings.believed_seconds)
 
-    async def _look_at_token(self, secret: str, _digest: bytes) -> _Verified:
+    async def _look_at_token(self, secret: str) -> _Verified:
         asked = time.monotonic()
         claims = await self.tokens.verify(secret)
         subject = claims.subject()

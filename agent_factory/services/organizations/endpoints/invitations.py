@@ -1,4 +1,4 @@
-"""HTTP for invitations, and for those who come in: by one, or by registering."""
+"""HTTP for invitations, for those who come in by one or by registering, and for those who go for good."""
 
 from fastapi import Request, Response
 
@@ -9,10 +9,12 @@ from agent_factory.api.routing import router
 from agent_factory.database.models import InvitationRow
 from agent_factory.kit import ids
 from agent_factory.kit.clock import now
+from agent_factory.security.rbac import SELF
 from agent_factory.services.organizations import service
 from agent_factory.services.organizations.endpoints.paths import InvitationPath, Own
 from agent_factory.services.organizations.rules import status_of
 from agent_factory.services.organizations.schemas import (
+    AccountClose,
     Act,
     InvitationAccept,
     InvitationAccepted,
@@ -109,6 +111,19 @@ async def register(request: Request, platform: PlatformDep, body: Register) -> R
         address=request.scope["state"]["address"],
     )
     return Registered(detail="We have sent a mail to this address that says how to go on.")
+
+
+@arrivals.post("/account:close", status_code=204)
+@needs(SELF, at_rest=True, audited=False, anew=True)
+async def close_account(request: Request, platform: PlatformDep, actor: ActorDep, body: AccountClose) -> None:
+    """Close your account for good: you leave every organisation, and your sessions and keys end."""
+    await service.close_account(
+        platform,
+        request.app.state.credentials,
+        actor,
+        password=body.password.get_secret_value(),
+        code=None if body.otp is None else body.otp.get_secret_value(),
+    )
 
 
 def _shown(row: InvitationRow) -> InvitationOut:

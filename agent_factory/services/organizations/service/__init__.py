@@ -2,6 +2,7 @@
 
 from agent_factory.services.organizations.queries.grants import Wanted
 from agent_factory.services.organizations.service.arriving import Joined, accept, register
+from agent_factory.services.organizations.service.closing import close_account
 from agent_factory.services.organizations.service.founding import Founded, bootstrap, found, found_another
 from agent_factory.services.organizations.service.grants import (
     To,
@@ -66,6 +67,7 @@ __all__ = [
     "check_active",
     "check_own",
     "check_permissions",
+    "close_account",
     "create_role",
     "create_team",
     "delete",

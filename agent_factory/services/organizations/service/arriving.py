@@ -14,7 +14,7 @@ from agent_factory.security.auth import system
 from agent_factory.security.passwords import Hashed
 from agent_factory.security.rbac import expand
 from agent_factory.services.auth import service as auth
-from agent_factory.services.auth.errors import UserNotFound
+from agent_factory.services.auth.errors import AccountDisabled, UserNotFound
 from agent_factory.services.organizations import errors
 from agent_factory.services.organizations.queries import invitations as queries
 from agent_factory.services.organizations.queries import organizations
@@ -44,7 +44,7 @@ async def accept(platform: Platform, token: str, *, name: str, password: str | N
 
     Whoever has the token reads the address's mail: an account of that address
     joins as it is, and where there is none, one is made. Raises
-    `InvitationInvalid`, `RegistrationClosed` where nobody new may come,
+    `InvitationInvalid`, `AccountDisabled`, `RegistrationClosed` where nobody new may come,
     `PasswordNeeded`, `Invalid` for a weak one, or `QuotaExceeded` without a seat left.
     """
     digest = token_hash(token)
@@ -143,13 +143,15 @@ async def _good(session: ReadSession, row: InvitationRow) -> bool:
     except (UserNotFound, errors.UnknownRole):
         return False
     if inviter.kind == "service":
-        return inviter.status == "active"  # its key was looked at when it invited
+        return inviter.active  # its key was looked at when it invited
     standing = await auth.standing_of(session, inviter)
-    return inviter.status == "active" and promised | {"user:manage"} <= expand(standing.rights)
+    return inviter.active and promised | {"user:manage"} <= expand(standing.rights)
 
 
 def _usable(account: AccountRow | None) -> AccountRow | None:
-    """Give an account whose address is known to be its owner's; any other is made over."""
+    """Give an account whose address is known to be its owner's; any other is made over. Raises `AccountDisabled`."""
+    if account is not None and account.disabled_at is not None:
+        raise AccountDisabled("Your account here was closed or disabled; only the operator can enable it again.")
     return account if account is not None and account.verified_at is not None else None
 
 

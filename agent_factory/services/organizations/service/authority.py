@@ -25,7 +25,7 @@ async def acting(session: Session, actor: Actor, permission: str) -> Actor:
         user = await auth.get_user(session, actor, actor.user_id)
     except UserNotFound:
         raise rbac.Denied("You are no longer a member.") from None
-    if user.status != "active":
+    if not user.active:
         raise rbac.Denied("Your membership is disabled.")
     standing = await auth.standing_of(session, user)
     # a service has the rights of its key, and no role
@@ -43,9 +43,5 @@ async def check_over(session: Session, caller: Actor, member: UserRow) -> None:
 
 async def keep_an_owner(session: Session, actor: Actor, leaving: UserRow) -> None:
     """Raise `LastOwner` if nobody would be left to lead; call it with the organisation held (abuse 47)."""
-    if (
-        leaving.role in rbac.OWNERS
-        and leaving.status == "active"
-        and not await auth.other_owners(session, actor, leaving.id)
-    ):
+    if leaving.role in rbac.OWNERS and leaving.active and not await auth.other_owners(session, actor, leaving.id):
         raise errors.LastOwner
