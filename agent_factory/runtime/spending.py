@@ -109,12 +109,10 @@ class Spending:
         self._spender = spender
         self._prefix = prefix
 
-    def of(self, agent: str) -> "Spending":
-        """Give the same for an agent that joins in the run's work."""
-        if agent in self._spender.agents:
-            return self
-        spender = msgspec.structs.replace(self._spender, agents=(*self._spender.agents, agent))
-        return Spending(self._ledger, spender, self._prefix)
+    def of(self, *names: str) -> "Spending":
+        """Give the same for an agent that joins in the run's work; `names` are all that it is called there."""
+        agents = tuple(dict.fromkeys((*self._spender.agents, *names)))
+        return Spending(self._ledger, msgspec.structs.replace(self._spender, agents=agents), self._prefix)
 
     def at(self, prefix: str) -> "Spending":
         """Give the same for steps that stand below a path of the run's journal."""

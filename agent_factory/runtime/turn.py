@@ -125,7 +125,7 @@ async def _below(scope: Scope, path: str, name: str, message: Message) -> TurnEn
         prefix=f"{context.prefix}{path}/",
         stream=False,
         depth=context.depth + 1,
-        spending=context.spending and context.spending.of(child.agent.name).at(f"{context.prefix}{path}/"),
+        spending=context.spending and context.spending.of(name, child.agent.name).at(f"{context.prefix}{path}/"),
     )
     journal = SubJournal(scope.journal, path)
     end = await _Turn(Scope(child, below, journal, meter, emit, _below), (), message).run()

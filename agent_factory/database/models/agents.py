@@ -13,13 +13,15 @@ class AgentRow(Identified, Owned, Updated, Base):
     """An agent: the head that points at its versions.
 
     `status` holds a value of `core.agent.AgentStatus`; `revision` grows with
-    every change and is what an ETag shows.
+    every change and is what an ETag shows. `former_names` are those of older
+    versions, under which its budgets find it, too.
     """
 
     __tablename__ = "agents"
 
     organization_id: Mapped[UUID] = mapped_column(ForeignKey("organizations.id"), sort_order=-1)
     name: Mapped[str] = mapped_column(String(255))
+    former_names: Mapped[list[str]] = mapped_column(default=list, server_default=text("'{}'"))
     description: Mapped[str] = mapped_column(default="", server_default="")
     status: Mapped[str] = mapped_column(String(20), default="draft", server_default="draft")
     latest_version: Mapped[int] = mapped_column(default=1, server_default=text("1"))

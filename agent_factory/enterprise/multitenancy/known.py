@@ -5,10 +5,12 @@ import time
 from decimal import Decimal
 from uuid import UUID
 
+from agent_factory.database.driver import Row
 from agent_factory.database.pool import Pool
 from agent_factory.enterprise.multitenancy.limits import QUOTA_PERIODS, Limit, Metric, Period, quotas_of
 from agent_factory.enterprise.multitenancy.settings import QuotaSettings
 from agent_factory.enterprise.multitenancy.statements import LIMITS
+from agent_factory.kit.ids import encode
 
 CHANNEL = "af_budgets"
 """Where it is told that limits have changed; the payload is the organisation's id."""
@@ -69,6 +71,8 @@ class KnownLimits:
                 amount=row["amount"],
                 budget_id=row["budget_id"],
                 agent=row["agent"],
+                agent_id=row["agent_id"],
+                names=_names(row),
                 key_id=row["key_id"],
             )
             for row in rows
@@ -78,3 +82,10 @@ class KnownLimits:
             self._known.clear()
         self._known[organization_id] = (asked + BELIEVED_SECONDS, found)
         return found
+
+
+def _names(row: Row) -> frozenset[str]:
+    """Give what a definition that is at work may call the agent: its names, or its id."""
+    if row["agent"] is None:
+        return frozenset()
+    return frozenset((row["agent"], encode("agt", row["agent_id"]), *row["names"]))

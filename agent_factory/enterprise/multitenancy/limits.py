@@ -77,7 +77,8 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
     """One limit of an organisation: a quota without a `budget_id`, else a budget.
 
     An agent's budget holds wherever the agent works: in runs of its own, in
-    workflows, and below other agents.
+    workflows, and below other agents, whichever of its `names` the version at
+    work has.
     """
 
     metric: Metric
@@ -85,11 +86,13 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
     amount: Decimal
     budget_id: UUID | None = None
     agent: str | None = None
+    agent_id: UUID | None = None
+    names: frozenset[str] = frozenset()
     key_id: UUID | None = None
 
     def binds(self, spender: Spender) -> bool:
         """Tell whether the limit applies to somebody."""
-        if self.agent is not None and self.agent not in spender.agents:
+        if self.agent is not None and self.agent_id != spender.agent_id and self.names.isdisjoint(spender.agents):
             return False
         if self.key_id is not None and self.key_id != spender.key_id:
             return False

@@ -1,13 +1,19 @@
 """The SQL of the ledger. The time is PostgreSQL's, so that no two processes disagree about a period."""
 
 LIMITS = """
-select null::uuid as budget_id, metric, null as period, amount, null as subject, null as agent, null::uuid as key_id
+select null::uuid as budget_id, metric, null as period, amount, null as agent, null::uuid as agent_id,
+  null::text[] as names, null::uuid as key_id
 from quotas where organization_id = $1
 union all
-select b.id, b.metric, b.period, b.amount, b.subject, a.name, b.key_id
+select b.id, b.metric, b.period, b.amount, a.name, a.id, array(
+  select former from unnest(a.former_names) former where not exists (
+    select from agents o where o.organization_id = a.organization_id and o.id <> a.id and o.name = former
+  )
+), b.key_id
 from budgets b left join agents a on a.id = b.agent_id and a.organization_id = b.organization_id
 where b.organization_id = $1
 """
+"""What runs may be an older version of an agent; a former name that another one has by now is that one's."""
 
 TAKE = "select id, granted, full_key, rooms::text as rooms from take_reservations($1::text::jsonb)"
 

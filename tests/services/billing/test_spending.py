@@ -301,3 +301,56 @@ async def test_stored_values_are_counted_and_counted_anew(
     found = await client.get(f"/api/v1/organizations/{encode('org', organization_id)}/quotas")
     (storage,) = [each for each in found.json()["data"] if each["metric"] == "storage_bytes"]
     assert (storage["used"], storage["left"]) == ("600", "400")
+
+
+async def test_what_deleted_steps_used_stays_told(app: FastAPI, client: Client, deploy: Deploy) -> None:
+    """Whoever deletes a conversation, or lets a failed run begin again, has used what he has used."""
+    agent = await deploy()
+    session = (await client.post("/api/v1/sessions", json={"agent": agent})).json()["id"]
+    said = {"content": directive(say="hi", usage=[300, 40])}
+    assert (await client.post(f"/api/v1/sessions/{session}/messages", json=said)).status_code == 201
+    before = (await usage(client, by=["agent", "key", "model"]))["data"]
+    assert (await client.delete(f"/api/v1/sessions/{session}")).status_code == 204
+    assert (await usage(client, by=["agent", "key", "model"]))["data"] == before
+    ask = {"type": "agent", "config": {"agent": "support", "message": directive(say="no", usage=[70, 30])}}
+    fails = {"id": "fails", "type": "transform", "config": {"value": "{{ 1 / 0 }}"}}
+    branches = {"one": [{"id": "ask", **ask}, {**fails, "depends_on": ["ask"]}]}
+    flow = {"name": "flow", "tasks": [{"id": "both", "type": "parallel", "config": {"branches": branches}}]}
+    ended = (await client.post("/api/v1/workflows/execute?wait=20", json={"workflow": flow})).json()
+    assert ended["status"] == "failed", ended
+    told = (await usage(client))["data"][0]
+    assert told["input_tokens"] + told["output_tokens"] == 440
+    assert (await client.post(f"/api/v1/runs/{ended['id']}:resume?wait=20")).status_code == 200
+    told = (await usage(client))["data"][0]
+    assert told["input_tokens"] + told["output_tokens"] >= 440
+    await app.state.platform.engine.ledger.roll(0)
+    assert (await usage(client))["data"][0] == told
+
+
+async def test_a_budget_follows_its_agent_through_new_names(app: FastAPI, client: Client, deploy: Deploy) -> None:
+    """A draft with another name lets neither the deployed version go free nor what calls it by its older name."""
+    expert = await deploy("expert")
+    budget = await budget_of(app, client, metric="tokens", agent_id=expert, amount=1000)
+    renamed = await client.patch(f"/api/v1/agents/{expert}", json={"name": "renamed"})
+    assert renamed.status_code == 200, renamed.text
+    ledger = app.state.platform.engine.ledger
+    ledger.known.forget(client.actor.organization_id)
+    assert (await run(client, expert, directive(usage=[200, 100]))).json()["run"]["status"] == "completed"
+    assert (await state(client, budget))["used"] == "300"
+    assert (await client.post(f"/api/v1/agents/{expert}:deploy", json={})).status_code == 200
+    ledger.known.forget(client.actor.organization_id)
+    assert (await run(client, expert, directive(usage=[100, 100]))).json()["run"]["status"] == "completed"
+    assert (await state(client, budget))["used"] == "500"
+    taken = await client.create_agent("expert", model="openai:gpt-4o-mini")
+    assert (await client.post(f"/api/v1/agents/{taken['id']}:deploy", json={})).status_code == 200
+    ledger.known.forget(client.actor.organization_id)
+    assert (await run(client, taken["id"], directive(usage=[100, 100]))).json()["run"]["status"] == "completed"
+    assert (await state(client, budget))["used"] == "500"
+    again = await client.patch(f"/api/v1/agents/{expert}", json={"name": "again"})
+    assert again.status_code == 200
+    boss = await deploy("boss", tools=[{"use": "agent", "config": {"agent": "again"}}])
+    ledger.known.forget(client.actor.organization_id)
+    calls = [{"name": "ask_again", "arguments": {"message": directive(usage=[90, 10])}}]
+    told = (await run(client, boss, directive(call=calls, usage=[1, 1]))).json()["run"]
+    assert told["status"] == "completed", told
+    assert (await state(client, budget))["used"] == "600"

@@ -19,4 +19,5 @@ async def agent(call: TaskCall) -> Any:  # noqa: ANN401 - any JSON value
     config = cast("AgentTask", call.config)
     compiled = await compiled_agent(call, config.agent, config.version)
     message = config.message if isinstance(config.message, str) else msgspec.json.encode(config.message).decode()
-    return answer_of(await take_turn(call, compiled, user(message), call.place), compiled)
+    called = (config.agent,) if isinstance(config.agent, str) else ()
+    return answer_of(await take_turn(call, compiled, user(message), call.place, called=called), compiled)

@@ -33,7 +33,8 @@ async def tool(call: TaskCall) -> Any:  # noqa: ANN401 - any JSON value
     chosen = _one(tools, config.tool)
 
     async def run_agent(name: str, message: str) -> str:
-        end = await take_turn(call, await compiled_agent(call, name), user(message), f"{call.place}/agent")
+        compiled = await compiled_agent(call, name)
+        end = await take_turn(call, compiled, user(message), f"{call.place}/agent", called=(name,))
         return end.text
 
     return _value(await chosen.call(config.arguments, await tool_context(call, run_agent=run_agent)))

@@ -41,9 +41,12 @@ async def compiled_agent(call: TaskCall, agent: str | dict[str, Any], version: i
     return await context.made.once(("agent", key), make)
 
 
-async def take_turn(call: TaskCall, compiled: Compiled, message: Message, place: str) -> TurnCompleted:
+async def take_turn(
+    call: TaskCall, compiled: Compiled, message: Message, place: str, *, called: tuple[str, ...] = ()
+) -> TurnCompleted:
     """Conduct a turn whose steps lie below `place`, and return its end.
 
+    `called` is what the task names the agent, beside its definition's own name.
     Model and tool calls that are recorded there are not made again. A turn
     that fails raises its problem, one with a question for people `Suspended`.
     """
@@ -55,7 +58,7 @@ async def take_turn(call: TaskCall, compiled: Compiled, message: Message, place:
         prefix=f"{place}/",
         stream=False,
         on_failure=problems.append,
-        spending=spending and spending.of(compiled.agent.name).at(f"{place}/"),
+        spending=spending and spending.of(*called, compiled.agent.name).at(f"{place}/"),
     )
 
     def emit(event: TurnEvent) -> None:

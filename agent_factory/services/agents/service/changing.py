@@ -100,6 +100,8 @@ async def _define(
     await check_calls(session, actor, agent, newest.definition)
     if agent.digest == newest.digest:
         return Changed(row, newest)
+    if agent.name != row.name:
+        row.former_names = sorted({*row.former_names, row.name})
     row.name, row.description = agent.name, agent.description
     row.latest_version += 1
     row.revision += 1
