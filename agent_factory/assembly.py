@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from datetime import timedelta
 from functools import partial
 from uuid import UUID
 
@@ -23,6 +24,7 @@ from agent_factory.core.tool import ToolFactory
 from agent_factory.database.embedded import Server
 from agent_factory.database.migrations import migrate
 from agent_factory.database.session import Database
+from agent_factory.enterprise.multitenancy.purging import Purge
 from agent_factory.kit.catalog import Catalog
 from agent_factory.kit.errors import Invalid, Problem
 from agent_factory.kit.redaction import Redactor, secret_values
@@ -179,13 +181,14 @@ async def open_platform(
         stack.push_async_callback(lookout.close)
         egress = Egress(settings.egress)
         stack.push_async_callback(egress.close)
+        workspace = settings.tools.workspace or settings.database.data_dir / "files"
         resources = Resources(
             models=Models(settings.models, egress),
             tools=Catalog[ToolFactory]("agent_factory.tools"),
             doors=doors(
                 settings.tools,
                 egress,
-                settings.tools.workspace or settings.database.data_dir / "files",
+                workspace,
                 store=StoredSecrets(database, vault),
                 redactor=redactor,
                 home=FirstOrganization(database.pool),
@@ -205,6 +208,7 @@ async def open_platform(
         queue = Queue(database, settings.queue, payloads, engine.ledger)
         mail = Post(database.pool, vault, settings.mail)
         passwords = Passwords(settings.passwords)
+        grace = timedelta(days=settings.organizations.purge_days)
         stack.callback(passwords.close)
         platform = Platform(
             database=database,
@@ -217,6 +221,7 @@ async def open_platform(
             mail=mail,
             passwords=passwords,
             registration=settings.auth.registration,
+            grace=grace,
         )
         for room in ROOMS:
             if room.subscribe is not None:
@@ -240,6 +245,8 @@ async def open_platform(
             stack.push_async_callback(_stop, asyncio.create_task(counting, name="storage"))
             keys = keep_up_forever(database.pool, vault)
             stack.push_async_callback(_stop, asyncio.create_task(keys, name="keys"))
+            purge = Purge(database, store, workspace, grace).keep_forever()
+            stack.push_async_callback(_stop, asyncio.create_task(purge, name="purge"))
         if settings.scheduler.enabled:
             scheduler = Scheduler(database, partial(fire, platform), settings.scheduler)
             stack.push_async_callback(_stop, asyncio.create_task(scheduler.run_forever(), name="scheduler"))

@@ -21,7 +21,7 @@ from agent_factory.api.settings import ServerSettings
 from agent_factory.cache.settings import RedisSettings
 from agent_factory.connectors.mail.settings import MailSettings
 from agent_factory.database.settings import DatabaseSettings
-from agent_factory.enterprise.multitenancy.settings import QuotaSettings
+from agent_factory.enterprise.multitenancy.settings import LifeSettings, QuotaSettings
 from agent_factory.kit.errors import Invalid
 from agent_factory.monitoring.settings import LoggingSettings, MetricsSettings
 from agent_factory.runtime.models import ModelsSettings
@@ -79,6 +79,7 @@ class Settings(BaseSettings):
     auth: AuthSettings = AuthSettings()
     models: ModelsSettings = ModelsSettings()
     quotas: QuotaSettings = QuotaSettings()
+    organizations: LifeSettings = LifeSettings()
     engine: EngineSettings = EngineSettings()
     queue: QueueSettings = QueueSettings()
     scheduler: SchedulerSettings = SchedulerSettings()

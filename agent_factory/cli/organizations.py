@@ -1,13 +1,19 @@
 """`agent-factory org` and `agent-factory member`: organisations, and who is in one."""
 
-from typing import Annotated, Any
+import asyncio
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from agent_factory.cli import options
 from agent_factory.cli.agents import Limit
 from agent_factory.cli.output import Format, FormatOption, show
 
-organizations = typer.Typer(no_args_is_help=True, help="Found organisations, and rename, suspend or delete one.")
+if TYPE_CHECKING:
+    from agent_factory.settings import Settings
+
+organizations = typer.Typer(no_args_is_help=True, help="Found organisations; rename, suspend, delete or restore one.")
 members = typer.Typer(no_args_is_help=True, help="Invite people to the organisation, and say what each may do.")
 
 Person = Annotated[str, typer.Argument(metavar="PERSON", help="E-mail address or id of the person.")]
@@ -15,6 +21,7 @@ RoleName = Annotated[str, typer.Argument(metavar="ROLE", help="viewer, developer
 _COLUMNS = ("id", "name", "role", "status", "created_at")
 _PEOPLE = ("id", "email", "name", "role", "status")
 _INVITED = ("id", "email", "role", "status", "expires_at")
+_DOOMED = ("id", "name", "deleted_at", "purged_from", "status")
 _MOST = 100
 
 
@@ -68,11 +75,49 @@ def resume(ctx: typer.Context) -> None:
 
 
 @organizations.command()
+def delete(ctx: typer.Context) -> None:
+    """Delete the organisation; its owners can restore it for some time, then all of it is removed."""
+    from agent_factory.cli import client
+
+    own = _own(ctx)
+    client.call(ctx, "DELETE", own)
+    until = client.call(ctx, "GET", own).data["restorable_until"]
+    typer.echo(f"the organisation is deleted; until {until} you can take that back: agent-factory org restore")
+
+
+@organizations.command()
+def restore(ctx: typer.Context) -> None:
+    """Take the deletion of the organisation back."""
+    _step(ctx, "restore", "back")
+
+
+@organizations.command()
 def roles(ctx: typer.Context, form: FormatOption = Format.TABLE) -> None:
     """List the roles that a person here can have."""
     from agent_factory.cli import client
 
     show(client.call(ctx, "GET", "/roles").data["data"], form, ("name", "built_in", "rights"))
+
+
+@organizations.command()
+def deleted(
+    ctx: typer.Context,
+    *,
+    database_url: Annotated[
+        str | None,
+        typer.Option(
+            envvar="AF_DATABASE__URL", show_envvar=True, help="PostgreSQL to use. (default: that of the running `up`)"
+        ),
+    ] = None,
+    form: FormatOption = Format.TABLE,
+) -> None:
+    """List all deleted organisations of the installation, and when each is removed for good; for its operator."""
+    from agent_factory.cli.configuration import settings
+    from agent_factory.cli.work import running_database
+
+    state = options.of(ctx).state
+    configured = settings(database={"url": database_url or running_database(ctx), "data_dir": state.home})
+    show(asyncio.run(_doomed(configured)), form, _DOOMED)
 
 
 @members.command("list")
@@ -157,6 +202,35 @@ def remove(ctx: typer.Context, person: Person) -> None:
     own = _own(ctx)
     client.call(ctx, "DELETE", f"{own}/members/{_found(ctx, own, person)}")
     typer.echo(f"{person} is removed")
+
+
+async def _doomed(configured: "Settings") -> list[dict[str, Any]]:
+    from agent_factory.database import purge
+    from agent_factory.database.session import Database
+    from agent_factory.kit.clock import now, rfc3339
+    from agent_factory.kit.ids import encode
+
+    assert configured.database.url is not None
+    database = Database(configured.database.url, configured.database)
+    try:
+        moment, grace = now(), timedelta(days=configured.organizations.purge_days)
+        found = await purge.due(database.pool, moment)
+    finally:
+        await database.close()
+    return [
+        {
+            "id": encode("org", each.id),
+            "name": each.name,
+            "deleted_at": rfc3339(each.deleted_at),
+            "purged_from": rfc3339(each.deleted_at + grace),
+            "status": "being purged" if each.purge_began_at else _due(each.deleted_at + grace, moment),
+        }
+        for each in found
+    ]
+
+
+def _due(purged_from: datetime, moment: datetime) -> str:
+    return "restorable" if purged_from > moment else "due"
 
 
 def _own(ctx: typer.Context) -> str:

@@ -4,7 +4,12 @@ from uuid import UUID
 
 from agent_factory.database.pool import Pool
 
-_FIRST = "select id from organizations order by created_at, id limit 1"
+_FIRST = """
+select o.id from organizations o
+where not exists (select from audit_events e where e.action = 'organizations.purged' and e.organization_id < o.id)
+order by o.created_at, o.id limit 1
+"""
+"""Ids are in the order of time: once the first is purged, whoever came after it inherits nothing."""
 
 
 class FirstOrganization:

@@ -1,5 +1,7 @@
 """What one process has open."""
 
+from datetime import timedelta
+
 import msgspec
 
 from agent_factory.connectors.mail.post import Post
@@ -18,11 +20,10 @@ from agent_factory.security.tokens import Tokens
 class Platform(msgspec.Struct, frozen=True):
     """The database, the turns and workflow runs over it, what agents may reach, and the vault; at `app.state.platform`.
 
-    `trail` is the audit trail. `tokens` signs and reads access tokens. `mail`
-    takes letters with a transaction and sends them after it; `passwords` hashes
-    and checks without holding up the rest. `registration` says who may come in anew: `open`,
-    `invited` or `closed`. `recent` holds what rooms looked up within the last
-    second; by `news`, rooms hear of what those below them do.
+    `trail` is the audit trail. `tokens` signs and reads access tokens. `mail` takes letters with a transaction and
+    sends them after it; `passwords` hashes and checks without holding up the rest. `registration` says who may come
+    in anew: `open`, `invited` or `closed`, and `grace` how long a deleted organisation can be restored. `recent`
+    holds what rooms looked up within the last second; by `news`, rooms hear of what those below them do.
     """
 
     database: Database
@@ -35,5 +36,6 @@ class Platform(msgspec.Struct, frozen=True):
     mail: Post
     passwords: Passwords
     registration: str = "invited"
+    grace: timedelta = timedelta(days=30)
     recent: Recent = msgspec.field(default_factory=Recent)
     news: News = msgspec.field(default_factory=News)

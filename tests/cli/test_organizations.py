@@ -91,6 +91,22 @@ def test_an_organisation_is_shown_renamed_suspended_and_resumed(server_command: 
     assert "viewer" in server_command("org", "roles").stdout
 
 
+def test_a_deleted_organisation_is_shown_with_the_day_of_its_purge_and_restored(server_command: Command) -> None:
+    assert server_command("org", "deleted").stderr == "nothing here yet\n"
+    mine = json.loads(server_command("org", "show", "-o", "json").stdout)["id"]
+    done = server_command("org", "delete")
+    assert done.stdout.startswith("the organisation is deleted; until "), done.stderr
+    (doomed,) = json.loads(server_command("org", "deleted", "-o", "json").stdout)
+    assert (doomed["id"], doomed["status"]) == (mine, "restorable")
+    assert doomed["purged_from"] in done.stdout
+    (due,) = json.loads(
+        server_command("org", "deleted", "-o", "json", env={"AF_ORGANIZATIONS__PURGE_DAYS": "60"}).stdout
+    )
+    assert due["purged_from"] > doomed["purged_from"]
+    assert server_command("org", "restore").stdout == "the organisation is back\n"
+    assert json.loads(server_command("org", "show", "-o", "json").stdout)["status"] == "active"
+
+
 def test_where_nobody_registers_the_command_says_so(server_command: Command) -> None:
     refused = server_command("account", "register", "--email", ADA, stdin=f"{PASSWORD}\n")
     assert (refused.returncode, "[registration_closed]" in refused.stderr) == (1, True)

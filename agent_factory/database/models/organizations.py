@@ -13,7 +13,8 @@ class OrganizationRow(Identified, Created, Base):
     """An organisation; it sees itself and no other.
 
     One that is suspended by nobody in it (`suspended_by` is null) was suspended
-    by the operator. After `deleted_at` there is some grace to take it back.
+    by the operator. After `deleted_at` there is some grace to take it back,
+    until its purge begins.
     """
 
     __tablename__ = "organizations"
@@ -24,6 +25,7 @@ class OrganizationRow(Identified, Created, Base):
     suspended_at: Mapped[datetime | None]
     suspended_by: Mapped[UUID | None]
     deleted_at: Mapped[datetime | None]
+    purge_began_at: Mapped[datetime | None]
 
     @property
     def status(self) -> str:

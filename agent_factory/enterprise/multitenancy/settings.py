@@ -21,3 +21,11 @@ class QuotaSettings(BaseModel):
     usd: Decimal | None = Field(default=None, ge=0, le=_MOST, allow_inf_nan=False)
     storage_bytes: int | None = Field(default=None, ge=0, le=_MOST)
     seats: int | None = Field(default=None, ge=0, le=_MOST)
+
+
+class LifeSettings(BaseModel):
+    """The end of organisations: `purge_days` after its deletion one is removed for good, and cannot be restored."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    purge_days: int = Field(default=30, ge=1, le=3650)

@@ -13,9 +13,6 @@ from agent_factory.services.organizations.errors import UnknownRights
 INVITED_FOR = timedelta(days=7)
 """How long an invitation can be accepted."""
 
-GRACE = timedelta(days=30)
-"""How long a deleted organisation can be taken back."""
-
 RESERVED = frozenset({*ROLES, "owner", "organization_admin", "system", "member", "service"})
 """Names that no role of an organisation's own may have."""
 

@@ -80,6 +80,15 @@ async def test_after_its_grace_it_is_not_restored(database: Database, client: Cl
     assert (await client.post(f"{own(client)}:restore")).status_code == 409
 
 
+async def test_what_is_being_purged_is_not_restored_whatever_the_grace(database: Database, client: Client) -> None:
+    await client.delete(own(client))
+    async with database.system() as session:
+        begun = text("update organizations set purge_began_at = now() where id = :id")
+        await session.execute(begun, {"id": client.actor.organization_id})
+    assert (await client.get(own(client))).json()["restorable_until"] is None
+    assert (await client.post(f"{own(client)}:restore")).status_code == 409
+
+
 @pytest.mark.parametrize("verb", [":suspend", ":restore", ":resume", ":leave"])
 async def test_ones_steps_do_not_reach_another_organisation(client: Client, stranger: Client, verb: str) -> None:
     """Abuse 34."""

@@ -1,6 +1,6 @@
 """The life of an organisation: active, suspended, deleted (S210)."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import msgspec
@@ -14,7 +14,6 @@ from agent_factory.security.auth import Actor
 from agent_factory.services.auth import service as auth
 from agent_factory.services.organizations import errors
 from agent_factory.services.organizations.queries import organizations as queries
-from agent_factory.services.organizations.rules import GRACE
 from agent_factory.services.organizations.service.authority import acting
 
 _ABSENT = "There is no such organisation, or it is not yours."
@@ -90,7 +89,7 @@ async def resume(session: Session, actor: Actor) -> Mine:
 
 
 async def delete(session: Session, actor: Actor) -> Mine:
-    """Delete the organisation, which can be taken back for `GRACE`; doing it twice changes nothing."""
+    """Delete the organisation, which can be taken back for some time; doing it twice changes nothing."""
     held = await _held(session, actor, "org:delete")
     row = held.organization
     if row.deleted_at is None:
@@ -98,20 +97,19 @@ async def delete(session: Session, actor: Actor) -> Mine:
     return held
 
 
-async def restore(session: Session, actor: Actor) -> Mine:
+async def restore(session: Session, actor: Actor, grace: timedelta) -> Mine:
     """Take a deletion back; raises `NotSuspended` when it is too late. A suspension of before goes on."""
     held = await _held(session, actor, "org:delete")
     row = held.organization
-    until = restorable_until(row)
-    if until is not None and until <= now():
+    if row.deleted_at is not None and (row.purge_began_at is not None or row.deleted_at + grace <= now()):
         raise errors.NotSuspended("It was deleted too long ago.")
     row.deleted_at = None
     return held
 
 
-def restorable_until(row: OrganizationRow) -> datetime | None:
-    """Tell until when a deletion can be taken back."""
-    return None if row.deleted_at is None else row.deleted_at + GRACE
+def restorable_until(row: OrganizationRow, grace: timedelta) -> datetime | None:
+    """Tell until when a deletion can be taken back; None where there is none, or its purge has begun."""
+    return None if row.deleted_at is None or row.purge_began_at is not None else row.deleted_at + grace
 
 
 async def _held(session: Session, actor: Actor, permission: str) -> Mine:
