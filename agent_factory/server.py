@@ -1,4 +1,4 @@
-"""The ASGI entrance: `granian --interface asgi --factory agent_factory.server:app`."""
+"""The ASGI entrance: `granian --interface asgi --http 1 --no-ws --factory agent_factory.server:app`."""
 
 import gc
 from collections.abc import AsyncGenerator

@@ -1,5 +1,6 @@
 """What a request has to be before anybody looks at what it wants: its headers, its Host, where it comes from."""
 
+import re
 from collections.abc import Mapping
 
 from starlette.types import Scope
@@ -13,6 +14,8 @@ Headers = Mapping[bytes, bytes]
 
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 _OF_OURSELVES = frozenset({b"same-origin", b"none"})
+_HOST = re.compile(rb"([A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
+"""A name or an address, and perhaps a port; whoever builds a link from it gets no more than that."""
 _ONCE = (b"host", b"authorization", b"content-length", b"content-type", b"transfer-encoding", b"origin")
 
 
@@ -45,8 +48,8 @@ class Edge:
         self._check_size(scope)
         if len(headers) != len(scope["headers"]):
             _check_once(scope)
-        if b"transfer-encoding" in headers and b"content-length" in headers:
-            raise Malformed("A request says how long it is in one way only: Content-Length or Transfer-Encoding.")
+        if b"transfer-encoding" in headers:
+            _check_chunks(headers)
         self._check_host(headers)
         if "\0" in scope["path"] or b"%00" in scope["query_string"]:
             raise Malformed("The address holds a NUL character.")
@@ -61,8 +64,8 @@ class Edge:
             raise HeadersTooLarge(f"The headers of a request have at most {self._most_bytes} bytes.")
 
     def _check_host(self, headers: Headers) -> None:
-        host = headers.get(b"host")
-        if not host or (self._hosts and _name(host) not in self._hosts):
+        found = _HOST.fullmatch(headers.get(b"host", b""))
+        if found is None or (self._hosts and found[1].lower() not in self._hosts):
             raise Malformed(
                 "The server does not answer to this Host; its operator names the hosts in AF_SERVER__HOSTS."
             )
@@ -74,6 +77,14 @@ def _check_once(scope: Scope) -> None:
     for name in _ONCE:
         if names.count(name) > 1:
             raise Malformed(f"A request has one {name.decode()} header.")
+
+
+def _check_chunks(headers: Headers) -> None:
+    """Refuse a body whose length two machines could read differently."""
+    if b"content-length" in headers:
+        raise Malformed("A request says how long it is in one way only: Content-Length or Transfer-Encoding.")
+    if headers[b"transfer-encoding"].lower() != b"chunked":
+        raise Malformed("A request has no Transfer-Encoding but chunked.")
 
 
 def _check_origin(headers: Headers) -> None:
@@ -94,10 +105,3 @@ def _check_origin(headers: Headers) -> None:
         foreign = origin is not None and origin.lower().partition(b"://")[2] != headers[b"host"].lower()
     if foreign:
         raise CrossOrigin("Send the request from a page of this server, or with an Authorization header and no cookie.")
-
-
-def _name(host: bytes) -> bytes:
-    """Give a Host without its port."""
-    if host.endswith(b"]") or b":" not in host:
-        return host.lower()
-    return host.lower().rpartition(b":")[0]

@@ -36,7 +36,8 @@ _WITH_BODY = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _DRAINED = 16
 """Times the limit that a refused body is still read (and dropped), so that its sender gets to see the answer."""
 _CLIENT_CLOSED = 499
-_SERVER_FAULTS = 500
+_POLICY_VIOLATION = 1008
+_CLOSE = (b"connection", b"close")
 _SECURITY = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
@@ -78,7 +79,8 @@ class Entrance:
         self.timeout = settings.request_timeout
         self.edge = Edge(settings)
         self.gate = Gate(settings.max_in_flight, settings.max_lag)
-        self.proxies = Proxies(settings.proxies)
+        self.proxies = Proxies(settings.proxies, settings.proxy_header)
+        self.patience = settings.stream_timeout
         self.metrics = metrics
         self.log_requests = log_requests
         self.security = _SECURITY
@@ -87,10 +89,12 @@ class Entrance:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; nothing but cancellation leaves here."""
-        if scope["type"] != "http":
+        if scope["type"] == "http":
+            await _Exchange(self, scope, receive, send).serve()
+        elif scope["type"] == "lifespan":
             await self.app(scope, receive, send)
-            return
-        await _Exchange(self, scope, receive, send).serve()
+        else:
+            await send({"type": "websocket.close", "code": _POLICY_VIOLATION})  # we speak HTTP, whatever a server can
 
 
 class _Exchange:
@@ -103,6 +107,7 @@ class _Exchange:
         self._send_on = send
         self._status = 0
         self._inside = False
+        self._endless = False
         self._deadline: asyncio.Timeout | None = None
         self._headers: dict[bytes, bytes] = dict(scope["headers"])
         self._request_id = _matching(_REQUEST_ID, self._headers.get(b"x-request-id")) or uuid7().hex.encode()
@@ -139,7 +144,7 @@ class _Exchange:
         seconds = self._entrance.timeout
         try:
             self._entrance.edge.check(self._scope, self._headers)
-            if self._scope["path"] not in _PROBES:
+            if self._scope["path"] not in _PROBES or self._scope["method"] in _WITH_BODY:
                 self._entrance.gate.enter()
                 self._inside = True
             async with asyncio.timeout(seconds) as self._deadline:
@@ -180,12 +185,23 @@ class _Exchange:
             self._add_headers(message)
             if self._origin is not None:
                 message["headers"] += await self._cors(self._origin)
+        deadline = self._deadline if self._endless else None
+        if deadline is None or deadline.expired():
+            await self._send_on(message)
+            return
+        # A reader may take its time over the whole of a stream, and not over a piece of it.
+        deadline.reschedule(asyncio.get_running_loop().time() + self._entrance.patience)
         await self._send_on(message)
+        deadline.reschedule(None)
 
     def _add_headers(self, message: Message) -> None:
         headers: list[tuple[bytes, bytes]] = list(message.get("headers", ()))
         present = {name: value for name, value in headers}  # noqa: C416 - a dict() of bytes pairs loses its type
         headers.append((b"x-request-id", self._request_id))
+        if b"transfer-encoding" in self._headers:
+            # Whatever stands behind the last chunk is nobody's request: a machine in front may have read this one as
+            # longer or shorter (RFC 9112, 6.1), and servers do not tell whether a Content-Length came as well.
+            headers.append(_CLOSE)
         if self._traceparent:
             headers.append((b"traceparent", self._traceparent))
         headers.extend(self._entrance.security)
@@ -213,8 +229,7 @@ class _Exchange:
 
     def _begin_stream(self) -> None:
         """Take away the deadline of an answer that lasts, and its place among those that are worked on."""
-        if self._deadline is not None:
-            self._deadline.reschedule(None)
+        self._endless = True
         self._leave()
 
     def _leave(self) -> None:

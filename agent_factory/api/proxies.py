@@ -7,15 +7,20 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from starlette.types import Scope
 
 _FORWARDED_FOR = re.compile(r'(?:^|[;\s])for\s*=\s*("[^"]*"|[^;,\s]+)', re.IGNORECASE)
+_RFC_7239 = b"forwarded"
 _PROTO = (b"http", b"https")
 
 
 class Proxies:
     """The machines in front of us that say who is asking."""
 
-    def __init__(self, networks: Iterable[str]) -> None:
-        """Believe machines in these networks."""
+    def __init__(self, networks: Iterable[str], header: str = "x-forwarded-for") -> None:
+        """Believe machines in these networks, and of what they send the one header that they write themselves.
+
+        Any other they may pass on as the client invented it.
+        """
         self._networks: tuple[IPv4Network | IPv6Network, ...] = tuple(ip_network(n) for n in networks)
+        self._header = header.encode()
 
     def address(self, scope: Scope) -> str:
         """Give the address of a request's client.
@@ -28,7 +33,7 @@ class Proxies:
         address: str = client[0] if client else ""
         if not self._networks or not self._trusts(address):
             return address
-        for named in reversed(_forwarded(scope)):
+        for named in reversed(self._forwarded(scope)):
             if _ip(named) is None:
                 return address
             address = named
@@ -37,27 +42,27 @@ class Proxies:
         return address
 
     def scheme(self, scope: Scope) -> str:
-        """Give the scheme that the client used."""
+        """Give the scheme that the client used, as the nearest machine says that says it."""
         client = scope.get("client")
         if self._networks and client and self._trusts(client[0]):
-            for name, value in scope["headers"]:
-                if name == b"x-forwarded-proto" and value in _PROTO:
-                    return value.decode()
+            lines = [value for name, value in scope["headers"] if name == b"x-forwarded-proto"]
+            said = lines[-1].rpartition(b",")[2].strip() if lines else b""
+            if said in _PROTO:
+                return said.decode()
         return scope.get("scheme", "http")
+
+    def _forwarded(self, scope: Scope) -> list[str]:
+        """List who asked whom, from the client on."""
+        lines = [value.decode("latin-1") for name, value in scope["headers"] if name == self._header]
+        parts = ",".join(lines).split(",") if lines else []
+        if self._header != _RFC_7239:
+            return [_bare(part) for part in parts]
+        found = (_FORWARDED_FOR.search(part) for part in parts)
+        return [_bare(match[1]) if match else "" for match in found]
 
     def _trusts(self, address: str) -> bool:
         ip = _ip(address)
         return ip is not None and any(ip in network for network in self._networks)
-
-
-def _forwarded(scope: Scope) -> list[str]:
-    """List who asked whom, from the client on: by RFC 7239 where it is used, else by X-Forwarded-For."""
-    lines = [value.decode("latin-1") for name, value in scope["headers"] if name == b"forwarded"]
-    if lines:
-        found = (_FORWARDED_FOR.search(part) for part in ",".join(lines).split(","))
-        return [_bare(match[1]) if match else "" for match in found]
-    lines = [value.decode("latin-1") for name, value in scope["headers"] if name == b"x-forwarded-for"]
-    return [_bare(part) for part in ",".join(lines).split(",")] if lines else []
 
 
 def _bare(text: str) -> str:

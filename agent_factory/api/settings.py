@@ -1,7 +1,7 @@
 """How the HTTP server listens and what it takes."""
 
 from ipaddress import ip_address, ip_network
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -23,10 +23,12 @@ class ServerSettings(BaseModel):
 
     `max_body` and `max_header_bytes` are in bytes. Times are in seconds: a
     request is answered within `request_timeout`, though a stream may last
-    longer, and a body has to be whole within `body_timeout`. `hosts` are the
+    longer as long as its reader takes each piece within `stream_timeout`, and a
+    body has to be whole within `body_timeout`. `hosts` are the
     names that the server answers to: without any, those of the loopback when it
     listens there, else all. `proxies` are the networks of the machines in front
-    that are believed about a client's address. `hsts` is how long browsers keep
+    that are believed about a client's address, by the one header that they
+    write, `proxy_header`. `hsts` is how long browsers keep
     to https, for a server behind one that speaks it. At most `max_in_flight`
     requests are worked on at a time, and new ones are sent away while the
     process is late by `max_lag` all the time.
@@ -39,11 +41,13 @@ class ServerSettings(BaseModel):
     workers: int = Field(default=1, ge=1, le=256)
     hosts: tuple[Annotated[str, AfterValidator(_host)], ...] = ()
     proxies: tuple[Annotated[str, AfterValidator(_network)], ...] = ()
+    proxy_header: Literal["x-forwarded-for", "forwarded"] = "x-forwarded-for"
     max_headers: int = Field(default=100, ge=10, le=10_000)
     max_header_bytes: int = Field(default=32_768, ge=1024)
     max_body: int = Field(default=1_048_576, ge=1024)
     body_timeout: float = Field(default=30.0, gt=0)
     request_timeout: float = Field(default=600.0, gt=0)
+    stream_timeout: float = Field(default=60.0, gt=0)
     max_in_flight: int = Field(default=2000, ge=1)
     max_lag: float = Field(default=1.0, gt=0)
     hsts: int = Field(default=0, ge=0)

@@ -66,8 +66,8 @@ def serve_granian(load: Load, host: str, port: int, *, workers: int, ready: Call
 
     `ready` is called, from a thread, once the first worker answers.
     """
-    from granian.constants import Interfaces, Loops
-    from granian.http import HTTP1Settings, HTTP2Settings
+    from granian.constants import HTTPModes, Interfaces, Loops
+    from granian.http import HTTP1Settings
     from granian.log import LogLevels
     from granian.server import Server
 
@@ -77,12 +77,14 @@ def serve_granian(load: Load, host: str, port: int, *, workers: int, ready: Call
         port=port,
         workers=workers,
         interface=Interfaces.ASGI,
+        # With HTTP/2 beside it, a connection that says nothing, or half of HTTP/2's greeting, is never closed.
+        http=HTTPModes.http1,
+        websockets=False,
         loop=Loops.uvloop,
         log_level=LogLevels.error,
         backlog=_BACKLOG,
         backpressure=_connections(),
         http1_settings=HTTP1Settings(header_read_timeout=_HEADER_MILLISECONDS, max_buffer_size=_HEADER_BYTES),
-        http2_settings=HTTP2Settings(max_headers_size=_HEADER_BYTES),
         workers_kill_timeout=_GRACE_SECONDS,
     )
     stopped = threading.Event()
@@ -129,6 +131,7 @@ def serve_uvicorn(load: Load, host: str, port: int, *, ready: Callable[[], None]
             port=port,
             log_level="error",
             access_log=False,
+            ws="none",
             proxy_headers=False,  # the application knows whom to believe
             timeout_graceful_shutdown=_GRACE_SECONDS,
         )

@@ -1,9 +1,11 @@
 """What no client would send: bytes on a socket, to the server as `agent-factory up` starts it (S201)."""
 
 import asyncio
+import base64
 import re
 from collections.abc import AsyncGenerator
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx2
@@ -55,18 +57,35 @@ class Server:
         return answer
 
 
-@pytest.fixture(scope="module")
-async def server(tmp_path_factory: pytest.TempPathFactory, database_url: str) -> AsyncGenerator[Server, None]:
-    folder = tmp_path_factory.mktemp("up")
+@asynccontextmanager
+async def running(folder: Path, database_url: str, *arguments: str) -> AsyncGenerator[Server, None]:
     environment = clean_environment(folder) | {
         "AF_SERVER__BODY_TIMEOUT": "0.5",
         "AF_QUEUE__WORKER": "false",
         "AF_ENCRYPTION__KEY_FILE": str(KEY_FILE),  # the database is that of other applications, too
     }
     (folder / "home").mkdir()
-    up = await asyncio.to_thread(Up, environment, "--database-url", database_url)
+    up = await asyncio.to_thread(Up, environment, "--database-url", database_url, *arguments)
     yield Server(up.url)
     await asyncio.to_thread(up.stop)
+
+
+@pytest.fixture(scope="module")
+async def server(tmp_path_factory: pytest.TempPathFactory, database_url: str) -> AsyncGenerator[Server, None]:
+    async with running(tmp_path_factory.mktemp("up"), database_url) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+async def uvicorn(tmp_path_factory: pytest.TempPathFactory, database_url: str) -> AsyncGenerator[Server, None]:
+    async with running(tmp_path_factory.mktemp("uvicorn"), database_url, "--server", "uvicorn") as made:
+        yield made
+
+
+@pytest.fixture(params=["granian", "uvicorn"])
+def either(request: pytest.FixtureRequest, server: Server, uvicorn: Server) -> Server:
+    """Each of the servers that serve the product."""
+    return server if request.param == "granian" else uvicorn
 
 
 def statuses(answer: bytes) -> list[int]:
@@ -91,25 +110,92 @@ async def test_a_thousand_headers_are_refused(server: Server) -> None:
     assert statuses(await server.say(b"GET / HTTP/1.1\r\n", HOST, CLOSED, lines, b"\r\n")) in ([400], [431])
 
 
-HIDDEN = b"0\r\n\r\nGET /docs HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+CL_AND_TE = [
+    b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+    b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",
+    b"Transfer-Encoding: chunked\r\nContent-Length: 1000\r\n",
+    b"Content-Length: 0\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n",
+    b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\nContent-Length: 6\r\n",
+    b"transfer-encoding: CHUNKED\r\ncontent-length: 5\r\n",
+    b"Transfer-Encoding: chunked\r\nConnection: keep-alive\r\n",
+]
+HIDDEN = [
+    b"GET /docs HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+    b"POST /api/v1/auth/login HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}",
+    b"POST /api/v1/agents HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    b"GET /docs HTTP/1.1\r\nHost: localhost\r\nX-Swallows: ",
+]
+READ_AND_UNREAD = [b"POST /api/v1/agents", b"GET /api/v1/agents", b"GET /health", b"DELETE /nothing", b"FROB /health"]
+"""Requests whose bodies are read before the answer, and requests whose bodies never are."""
 
 
-@pytest.mark.parametrize(
-    "framing",
-    [
-        b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
-        b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",
-        b"Content-Length: %d\r\nTransfer-Encoding: chunked\r\n" % len(HIDDEN),
-        b"Transfer-Encoding: chunked\r\nContent-Length: %d\r\n" % len(HIDDEN),
-        b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\nContent-Length: 6\r\n",
-    ],
-)
-async def test_a_request_that_hides_another_one_has_one_answer(server: Server, framing: bytes) -> None:
-    """A proxy that reads the length, and a server that reads the chunks, would see two different requests."""
-    answer = await server.say(b"POST /api/v1/agents HTTP/1.1\r\n", HOST, framing, b"\r\n", HIDDEN)
-    assert len(statuses(answer)) == 1
-    assert statuses(answer)[0] in (400, 401)
-    assert b"<!doctype" not in answer
+@pytest.mark.parametrize("start", READ_AND_UNREAD)
+@pytest.mark.parametrize("framing", CL_AND_TE)
+async def test_behind_the_last_chunk_of_a_request_nothing_is_served(
+    either: Server, framing: bytes, start: bytes
+) -> None:
+    """A proxy that reads the length, and a server that reads the chunks, would see two different requests.
+
+    The connection ends with the one answer (RFC 9112, 6.1), whatever was hidden behind the chunks.
+    """
+    for hidden in HIDDEN:
+        head = start + b" HTTP/1.1\r\n" + HOST + framing + b"\r\n"
+        answer = await either.say(head + b"2\r\n{}\r\n0\r\n\r\n" + hidden)
+        assert len(statuses(answer)) == 1, answer
+        assert b"<!doctype" not in answer
+        assert re.search(rb"(?i)\r\nconnection: close\r\n", answer)
+
+
+@pytest.mark.parametrize("start", READ_AND_UNREAD)
+async def test_a_body_is_never_taken_for_a_request(either: Server, start: bytes) -> None:
+    """It belongs to the request before it, whether or not anybody read it."""
+    hidden = b"GET /docs HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    for body in (b"%s" % hidden, hidden * 200):
+        head = start + b" HTTP/1.1\r\n" + HOST + b"Content-Length: %d\r\n\r\n" % len(body)
+        answer = await either.say(head, body, b"GET /health HTTP/1.1\r\n", HOST, CLOSED, b"\r\n")
+        assert b"<!doctype" not in answer
+        assert len(statuses(answer)) <= 2
+
+
+async def test_whoever_does_not_get_to_the_point_is_hung_up_on(server: Server) -> None:
+    """Abuse 73: also who says nothing at all, or begins as HTTP/2 would, which is not spoken here."""
+    pieces = [b"", b"PRI * HTTP/2.0", b"PRI * HTTP/2.0\r\n\r\nSM", b"G", b"GET / HTTP/1.1\r\nHost: localhost\r\n"]
+    pieces.append(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")  # and goes on saying nothing
+    answers = await asyncio.gather(*(server.say(piece) for piece in pieces))
+    assert [statuses(a) for a in answers[3:]] == [[], [], [200]]
+
+
+HTTP2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0"
+UPGRADES = [
+    b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n",
+    b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: %s\r\n"
+    % base64.b64encode(bytes(16)),
+]
+
+
+@pytest.mark.parametrize("lines", UPGRADES)
+async def test_no_other_protocol_is_changed_to(either: Server, lines: bytes) -> None:
+    """One protocol, so that there is one place where requests are checked: an upgrade is an ordinary request."""
+    good = await either.say(
+        b"GET /health HTTP/1.1\r\n", HOST, lines, b"\r\nGET /health HTTP/1.1\r\n", HOST, CLOSED, b"\r\n"
+    )
+    assert statuses(good) == [200, 200]
+    bad = await either.say(
+        b"GET /health HTTP/1.1\r\nHost: evil.example.com\r\n", lines, b"\r\n", b"GET / HTTP/1.0\r\n\r\n"
+    )
+    assert statuses(bad)[0] == 400
+
+
+async def test_http_2_is_not_spoken(either: Server) -> None:
+    assert set(statuses(await either.say(HTTP2))) <= {400}
+
+
+@pytest.mark.parametrize("start", [b"CONNECT evil.example.com:80", b"CONNECT localhost:80", b"TRACE /health"])
+async def test_nothing_is_passed_on_and_nothing_echoed(either: Server, start: bytes) -> None:
+    answer = await either.say(start + b" HTTP/1.1\r\n", HOST, CLOSED, b"X-Mine: told\r\n\r\n")
+    assert statuses(answer)[0] in (400, 404, 405)
+    assert b"told" not in answer
 
 
 @pytest.mark.parametrize(
@@ -121,6 +207,9 @@ async def test_a_request_that_hides_another_one_has_one_answer(server: Server, f
         b"Transfer-Encoding: xchunked\r\n",
         b"Transfer-Encoding : chunked\r\n",
         b"Transfer-Encoding: chunked, identity\r\n",
+        b"Transfer-Encoding: gzip, chunked\r\n",
+        b"Transfer-Encoding: identity\r\nTransfer-Encoding: chunked\r\n",
+        b"Transfer-Encoding:\x0bchunked\r\n",
         b"X-Folded: a\r\n b\r\n",
         b"X-Nul: a\0b\r\n",
         b"Host: evil.example.com\r\n",
