@@ -48,7 +48,7 @@ from agent_factory.security.encryption import open_vault
 from agent_factory.security.encryption.rotation import keep_up_forever
 from agent_factory.security.passwords import Passwords
 from agent_factory.security.rate_limit import limiting
-from agent_factory.security.tokens import Tokens
+from agent_factory.security.tokens import Issuers, Tokens
 from agent_factory.services.agents.room import room as agents
 from agent_factory.services.auth.room import room as auth
 from agent_factory.services.auth.service import Credentials
@@ -141,7 +141,7 @@ async def _life(
     app: FastAPI, settings: Settings, rooms: Iterable[Room], redactor: Redactor
 ) -> AsyncGenerator[None, None]:
     async with open_platform(settings, redactor, app.state.metrics) as platform, AsyncExitStack() as stack:
-        credentials = Credentials(platform.database, platform.tokens)
+        credentials = Credentials(platform.database, platform.tokens, platform.issuers)
         stack.push_async_callback(credentials.close)
         app.state.platform = platform
         app.state.credentials = credentials
@@ -207,6 +207,8 @@ async def open_platform(
 
         queue = Queue(database, settings.queue, payloads, engine.ledger)
         mail = Post(database.pool, vault, settings.mail)
+        issuers = Issuers(settings.auth, egress)
+        stack.push_async_callback(issuers.close)
         passwords = Passwords(settings.passwords)
         grace = timedelta(days=settings.organizations.purge_days)
         stack.callback(passwords.close)
@@ -218,6 +220,7 @@ async def open_platform(
             vault=vault,
             trail=trail,
             tokens=Tokens(database.pool, vault, settings.auth),
+            issuers=issuers,
             mail=mail,
             passwords=passwords,
             registration=settings.auth.registration,

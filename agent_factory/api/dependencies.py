@@ -15,7 +15,8 @@ from agent_factory.database.session import ReadSession, Session
 from agent_factory.runtime.platform import Platform
 from agent_factory.security.auth import Actor
 
-_LONGEST_HEADER = 2048
+_LONGEST_HEADER = 8192
+"""Characters of the longest header that is looked at: tokens of other issuers are longer than our own."""
 
 
 async def authenticate(scope: Scope, *, anew: bool = False) -> Actor:

@@ -37,6 +37,23 @@ async def person_of(session: ReadSession, subject: Subject) -> UserRow | None:
     return (await session.scalars(query)).one_or_none()
 
 
+async def member(session: ReadSession, organization_id: UUID, email: str) -> UserRow | None:
+    """Find the member whose account has a confirmed address, if person and account are good."""
+    query = (
+        select(UserRow)
+        .join(AccountRow, AccountRow.id == UserRow.account_id)
+        .where(
+            UserRow.organization_id == organization_id,
+            UserRow.status == "active",
+            UserRow.kind == "person",
+            func.lower(AccountRow.email) == email,
+            AccountRow.verified_at.is_not(None),
+            AccountRow.disabled_at.is_(None),
+        )
+    )
+    return (await session.scalars(query)).one_or_none()
+
+
 async def newest_hash(session: ReadSession, login_id: UUID) -> bytes | None:
     """Give the hash of the newest refresh token of a login, without waiting for anybody."""
     return await session.scalar(select(LoginRow.token_hash).where(LoginRow.id == login_id))

@@ -18,7 +18,7 @@ from agent_factory.runtime.platform import Platform
 from agent_factory.security.audit import Event, record
 from agent_factory.security.auth import Actor
 from agent_factory.security.passwords import Hashed
-from agent_factory.services.auth.errors import AccountExists, BadMailedToken, NoAccount, WrongPassword
+from agent_factory.services.auth.errors import AccountExists, BadMailedToken, NoAccount, NoSession, WrongPassword
 from agent_factory.services.auth.queries import accounts as queries
 from agent_factory.services.auth.rules import letters
 from agent_factory.services.auth.rules.accounts import Purpose, make_token, token_hash
@@ -136,11 +136,15 @@ async def change_password(
 ) -> None:
     """Give the caller's account another password and end all its other sessions (abuse 15).
 
-    An account without one gets its first without more ado. Raises `WrongPassword` or `Invalid`.
+    An account without one gets its first without more ado, unless another
+    issuer's token asks, of which a password would outlast all. Raises
+    `WrongPassword`, `Invalid` or `NoSession`.
     """
     account = await account_of(platform, actor)
     if account.password_hash is not None:
         await prove(platform, account, current or "")
+    elif actor.session_id is None and actor.key_id is None:
+        raise NoSession("Choose the first password by a letter: ask for one as if you had forgotten it.")
     hashed = await new_password(platform.passwords, password, names=(account.email, account.name))
     async with platform.database.system() as session:
         held = await open_account(session, account)

@@ -11,8 +11,9 @@ import structlog
 
 from agent_factory.database.session import Database
 from agent_factory.kit.errors import Problem
+from agent_factory.kit.mailbox import same_for_all
 from agent_factory.security.auth import Actor
-from agent_factory.security.tokens import BadToken, Tokens
+from agent_factory.security.tokens import BadToken, Issuer, Issuers, Tokens
 from agent_factory.security.tokens.tokens import KNOWN_SHARE
 from agent_factory.services.auth.errors import BadKey
 from agent_factory.services.auth.queries import keys, logins, rights
@@ -39,10 +40,11 @@ class Credentials:
     one of them reaches every process within that time.
     """
 
-    def __init__(self, database: Database, tokens: Tokens) -> None:
-        """Begin without knowing anybody."""
+    def __init__(self, database: Database, tokens: Tokens, issuers: Issuers | None = None) -> None:
+        """Begin without knowing anybody; `issuers` are those whose tokens count beside our own."""
         self.database = database
         self.tokens = tokens
+        self._issuers = issuers
         self._verified: dict[bytes, _Verified] = {}
         self._looking: dict[bytes, asyncio.Task[_Verified]] = {}
         self._touched: dict[UUID, float] = {}
@@ -96,7 +98,8 @@ class Credentials:
     async def _look(self, secret: str, digest: bytes) -> _Verified:
         if secret.startswith(PREFIX):
             return await self._look_at_key(secret, digest)
-        return await self._look_at_token(secret)
+        issuer = self._issuers.of(secret) if self._issuers else None
+        return await (self._look_at_token(secret) if issuer is None else self._ask(issuer, secret))
 
     async def _look_at_key(self, secret: str, digest: bytes) -> _Verified:
         asked = time.monotonic()
@@ -145,6 +148,26 @@ class Credentials:
         # what is known of the signing keys may be this old already
         believed = self.tokens.settings.believed_seconds * (1 - KNOWN_SHARE)
         return _Verified(actor, asked + min(believed, claims.exp - time.time()))
+
+    async def _ask(self, issuer: Issuer, secret: str) -> _Verified:
+        """Look at a token of somebody else: it stands for who has the address that it vouches for, and makes nobody."""
+        asked = time.monotonic()
+        vouched = await issuer.verify(secret)
+        async with self.database.system() as session:
+            user = await logins.member(session, issuer.organization_id, same_for_all(vouched.email))
+            if user is None:
+                raise BadToken("No active member of the organisation has the address of this token.")
+            standing = await rights.standing_of(session, user)
+        actor = Actor(
+            organization_id=user.organization_id,
+            user_id=user.id,
+            role=user.role,
+            rights=standing.rights,
+            scopes=vouched.scopes,
+            grants=standing.grants,
+            organization_status=standing.organization,
+        )
+        return _Verified(actor, asked + min(self.tokens.settings.believed_seconds, vouched.expires - time.time()))
 
     def _note(self, key_id: UUID) -> None:
         moment = time.monotonic()
