@@ -207,8 +207,6 @@ async def open_platform(
 
         queue = Queue(database, settings.queue, payloads, engine.ledger)
         mail = Post(database.pool, vault, settings.mail)
-        issuers = Issuers(settings.auth, egress)
-        stack.push_async_callback(issuers.close)
         passwords = Passwords(settings.passwords)
         grace = timedelta(days=settings.organizations.purge_days)
         stack.callback(passwords.close)
@@ -220,7 +218,7 @@ async def open_platform(
             vault=vault,
             trail=trail,
             tokens=Tokens(database.pool, vault, settings.auth),
-            issuers=issuers,
+            issuers=_issuers(settings, egress, stack),
             mail=mail,
             passwords=passwords,
             registration=settings.auth.registration,
@@ -256,6 +254,12 @@ async def open_platform(
         if settings.mail.deliver:
             stack.push_async_callback(_stop, asyncio.create_task(mail.deliver_forever(), name="mail"))
         yield platform
+
+
+def _issuers(settings: Settings, egress: Egress, stack: AsyncExitStack) -> Issuers:
+    issuers = Issuers(settings.auth, egress)
+    stack.push_async_callback(issuers.close)
+    return issuers
 
 
 async def _embedded(settings: Settings, stack: AsyncExitStack) -> str:

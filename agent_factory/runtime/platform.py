@@ -21,9 +21,10 @@ class Platform(msgspec.Struct, frozen=True):
     """The database, the turns and workflow runs over it, what agents may reach, and the vault; at `app.state.platform`.
 
     `trail` is the audit trail. `tokens` signs and reads access tokens; `issuers` reads those of others. `mail`
-    takes letters with a transaction and sends them after it; `passwords` hashes and checks without holding up the rest. `registration` says who may come
-    in anew: `open`, `invited` or `closed`, and `grace` how long a deleted organisation can be restored. `recent`
-    holds what rooms looked up within the last second; by `news`, rooms hear of what those below them do.
+    takes letters with a transaction and sends them after it; `passwords` hashes and checks without holding up the
+    rest. `registration` says who may come in anew: `open`, `invited` or `closed`, and `grace` how long a deleted
+    organisation can be restored. `recent` holds what rooms looked up within the last second; by `news`, rooms hear
+    of what those below them do.
     """
 
     database: Database
