@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
+import structlog
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
@@ -15,6 +16,8 @@ from agent_factory.core.schema import pointer
 from agent_factory.kit.errors import FieldError, Invalid, Kind, NotFound, Problem
 from agent_factory.kit.redaction import Redactor
 from agent_factory.security.auth import Actor
+
+_log = structlog.stdlib.get_logger("agent_factory.http")
 
 STATUS: dict[Kind, int] = {
     Kind.MALFORMED: 400,
@@ -170,6 +173,8 @@ def openai_shape(problem: Problem) -> dict[str, Any]:
 async def on_problem(connection: HTTPConnection, error: Exception) -> Response:
     """Answer a `Problem` that an endpoint raised."""
     assert isinstance(error, Problem)
+    if error.kind is Kind.INTERNAL:
+        _log.error("a request failed", code=error.code, detail=error.detail)
     return respond(error, connection.scope)
 
 

@@ -104,13 +104,14 @@ def rotate(
     done = asyncio.run(_rotated(configured, chosen, kek=kek))
     typer.echo(
         f"{done.wrapped} data keys wrapped, {done.sealed} values sealed anew, {done.dropped} old keys dropped"
-        + (f"; {done.failed} values cannot be opened and stay as they are" if done.failed else "")
+        + (f"; {done.failed} values or data keys cannot be opened and stay as they are" if done.failed else "")
     )
     if done.failed:
         raise typer.Exit(1)
 
 
 async def _rotated(configured: "Settings", organizations: "list[UUID] | None", *, kek: bool) -> "Progress":
+    from agent_factory.database import data_keys
     from agent_factory.database.session import Database
     from agent_factory.kit.errors import Invalid
     from agent_factory.security.encryption import open_vault
@@ -127,7 +128,7 @@ async def _rotated(configured: "Settings", organizations: "list[UUID] | None", *
                 raise Invalid(
                     "KMS rotates its key itself; for another key, set AF_ENCRYPTION__KMS_KEY_ID and run this."
                 )
-            wrapper.add()
+            wrapper.add(first=not await data_keys.wrapping(database.pool))
         await renew(database.pool, vault, organizations)
         return await catch_up(database.pool, vault)
     finally:

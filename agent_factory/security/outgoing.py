@@ -48,6 +48,10 @@ class BoundSecret(pydantic.BaseModel):
     def _names_the_secret(self) -> Self:
         if self.format is not None and "{}" not in self.format and "{base64}" not in self.format:
             raise ValueError("format has to hold {} or {base64}, where the secret goes")
+        if self.format is not None and not self.format.isprintable():
+            raise ValueError("format may hold no line break or other control character")
+        if self.header.lower() in _FRAMING:
+            raise ValueError(f"header may not be {self.header}, which frames the request")
         return self
 
     def written(self, value: str) -> str:

@@ -1,6 +1,7 @@
 """What the vault seals, who can open it, and how its keys are replaced (S200, S202)."""
 
 import asyncio
+import os
 import stat
 from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
@@ -232,6 +233,76 @@ class TestKeyFile:
         with pytest.raises(CannotDecrypt):
             await open_fresh().decrypt(other, where, sealed)
 
+    async def test_a_new_key_is_used_by_who_runs_already(
+        self, open_fresh: Open, fresh: Database, tmp_path: Path
+    ) -> None:
+        """Else a new organisation's data key would need the old one, whose line the operator may delete."""
+        running = open_fresh()
+        await running.encrypt(uuid7(), place(), SECRET)
+        path = tmp_path / "encryption.key"
+        name = KeyFile(path).add()
+        await catch_up(fresh.pool, open_fresh())
+        path.write_text("\n".join(path.read_text().splitlines()[:-1]) + "\n")
+        organization, where = uuid7(), place()
+        sealed = await running.encrypt(organization, where, SECRET)
+        assert await data_keys.wrapping(fresh.pool) == [name]
+        assert await open_fresh().decrypt(organization, where, sealed) == SECRET
+
+    async def test_while_it_is_away_nothing_new_is_wrapped_and_what_is_known_opens(
+        self, open_fresh: Open, tmp_path: Path
+    ) -> None:
+        running = open_fresh()
+        organization, where = uuid7(), place()
+        sealed = await running.encrypt(organization, where, SECRET)
+        running._opened.drop(UUID(bytes=sealed[1:17]))
+        (tmp_path / "encryption.key").rename(tmp_path / "away")
+        with pytest.raises(KeyMissing, match="put it back"):
+            await running.encrypt(uuid7(), place(), SECRET)
+        assert await running.decrypt(organization, where, sealed) == SECRET
+        (tmp_path / "away").rename(tmp_path / "encryption.key")
+        assert await running.encrypt(uuid7(), place(), SECRET)
+
+    async def test_a_new_key_is_not_put_where_the_file_is_lost(self, open_fresh: Open, tmp_path: Path) -> None:
+        """Data keys would be wrapped by it, and the mistake be noticed when the old ones are needed."""
+        await open_fresh().encrypt(uuid7(), place(), SECRET)
+        for path in (tmp_path / "other.key", tmp_path / "nowhere" / "other.key"):
+            with pytest.raises(KeyMissing):
+                KeyFile(path).add()
+            assert not path.exists()
+
+    async def test_no_key_is_lost_when_several_are_added_at_once(self, tmp_path: Path) -> None:
+        """Data keys may be wrapped by each of them already."""
+        path = tmp_path / "encryption.key"
+        await KeyFile(path).prepare()
+        names = await asyncio.gather(*(asyncio.to_thread(KeyFile(path).add) for _ in range(20)))
+        held = [line for line in path.read_text().splitlines() if line.startswith("af-kek-1:")]
+        assert len(held) == 21
+        assert len(set(names)) > 1
+        assert not list(path.parent.glob(".*")), "nothing half-written is left"
+
+    async def test_its_rights_its_owner_and_a_link_to_it_stay_when_a_key_is_added(self, tmp_path: Path) -> None:
+        """A server that runs as another user than who rotates must still be able to read it."""
+        kept, link = tmp_path / "kept" / "key", tmp_path / "link"
+        await KeyFile(kept).prepare()
+        os.chown(kept, os.getuid(), os.getgid())
+        kept.chmod(0o400)
+        link.symlink_to(kept)
+        before = kept.stat()
+        KeyFile(link).add()
+        after = kept.stat()
+        assert link.is_symlink()
+        assert (after.st_mode, after.st_uid, after.st_gid) == (before.st_mode, before.st_uid, before.st_gid)
+        assert after.st_size > before.st_size
+
+    async def test_what_the_system_refuses_is_told_without_the_place_of_the_file(
+        self, open_fresh: Open, tmp_path: Path
+    ) -> None:
+        folder = tmp_path / "encryption.key"
+        folder.mkdir(mode=0o700)
+        with pytest.raises(KeyFileBroken, match="Is a directory") as caught:
+            await open_fresh().encrypt(uuid7(), place(), SECRET)
+        assert str(tmp_path) not in str(caught.value)
+
 
 class TestCache:
     async def test_a_data_key_is_unwrapped_once_and_forgotten_in_time(self, open_fresh: Open) -> None:
@@ -314,6 +385,20 @@ class TestRotation:
         assert await kept(fresh, organization, secret) == value
         running._opened.drop(UUID(bytes=value[1:17]))
         assert await running.decrypt(organization, place(secret), value) == SECRET, "it reads the file again"
+
+    async def test_a_data_key_that_was_tampered_with_keeps_no_other_from_being_wrapped_anew(
+        self, fresh: Database, open_fresh: Open, tmp_path: Path
+    ) -> None:
+        broken, whole = await keep_secret(fresh, open_fresh()), await keep_secret(fresh, open_fresh())
+        await fresh.pool.execute(
+            "update data_keys set wrapped = set_byte(wrapped, 20, (get_byte(wrapped, 20) + 1) % 256)"
+            " where organization_id = $1",
+            broken[0],
+        )
+        KeyFile(tmp_path / "encryption.key").add()
+        done = await catch_up(fresh.pool, open_fresh())
+        assert (done.wrapped, done.failed) == (1, 1)
+        assert await open_fresh().decrypt(whole[0], place(whole[1]), await kept(fresh, *whole)) == SECRET
 
     async def test_once_wrapped_anew_the_old_key_may_leave_the_file(
         self, fresh: Database, open_fresh: Open, tmp_path: Path

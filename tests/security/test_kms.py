@@ -4,6 +4,7 @@ import asyncio
 import socket
 import sys
 from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +35,18 @@ pytestmark = pytest.mark.usefixtures("_credentials")
 @pytest.fixture(scope="module")
 async def kms_url() -> AsyncGenerator[str, None]:
     """The address of a KMS that forgets everything at its end."""
+    async with _serving(_free_port()) as url:
+        yield url
+
+
+def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+        return probe.getsockname()[1]
+
+
+@asynccontextmanager
+async def _serving(port: int) -> AsyncGenerator[str, None]:
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     process = await asyncio.create_subprocess_exec(
         *command, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
@@ -144,6 +154,21 @@ async def test_while_kms_is_away_known_keys_work_and_others_are_told_to_wait(
             await away.decrypt(organization, WHERE, sealed)
     assert caught.value.retryable
     assert await vault.decrypt(organization, WHERE, sealed) == SECRET
+
+
+async def test_a_process_goes_on_by_itself_once_kms_is_back(fresh: Database, tmp_path: Path) -> None:
+    """What it was refused it may ask for again: nothing of the failure is remembered."""
+    port = _free_port()
+    vault = vault_with(fresh, tmp_path, f"http://127.0.0.1:{port}", "alias/af")
+    with pytest.raises(KeyServiceAway) as caught:
+        await vault.encrypt(None, WHERE, SECRET)
+    assert "127.0.0.1" not in str(caught.value)
+    async with _serving(port) as url:
+        served = boto3.client("kms", endpoint_url=url, region_name=REGION)
+        served.create_alias(AliasName="alias/af", TargetKeyId=served.create_key()["KeyMetadata"]["KeyId"])
+        sealed = await vault.encrypt(None, WHERE, SECRET)
+    assert await vault.decrypt(None, WHERE, sealed) == SECRET, "from memory"
+    assert len(await data_keys.wrapping(fresh.pool)) == 1
 
 
 async def test_an_installation_moves_from_a_key_file_to_kms(

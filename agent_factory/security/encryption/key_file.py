@@ -1,10 +1,13 @@
 """The key-encryption key in a file that only its owner reads."""
 
 import base64
+import errno
+import fcntl
 import hashlib
 import os
-from collections.abc import Iterable
-from contextlib import suppress
+import stat
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import UUID
 
@@ -28,18 +31,22 @@ _ABOUT = """\
 
 
 class KeyFile:
-    """The keys of one file, the first of them in use."""
+    """The keys of one file, the first of them in use.
+
+    The file is read again once it has changed, so that nothing is wrapped any
+    more by a key that was replaced. What was read before still unwraps while
+    the file is away.
+    """
 
     def __init__(self, path: Path) -> None:
         """Touch nothing yet."""
         self.path = path
         self._keys: dict[str, AESGCM] = {}
+        self._seen: tuple[int, ...] = ()
 
     async def prepare(self) -> None:
         """Make the file where there is none."""
-        with suppress(FileExistsError):
-            if not self.path.exists():
-                _make(self.path)
+        self._prepare()
 
     def knows(self, name: str) -> bool:
         """Tell whether a key's name is that of a key in a file."""
@@ -47,17 +54,17 @@ class KeyFile:
 
     async def current(self) -> str:
         """Name the first key."""
-        return next(iter(self._loaded()))
+        return next(iter(self._read()))
 
     async def wrap(self, data_key: bytes, key_id: UUID, organization_id: UUID | None) -> tuple[str, bytes]:
         """Wrap with the first key."""
-        name, cipher = next(iter(self._loaded().items()))
+        name, cipher = next(iter(self._read().items()))
         nonce = os.urandom(_NONCE_BYTES)
         return name, nonce + cipher.encrypt(nonce, data_key, _beside(name, key_id, organization_id))
 
     async def unwrap(self, name: str, wrapped: bytes, key_id: UUID, organization_id: UUID | None) -> bytes:
-        """Unwrap with the named key; the file is read again where the name is new."""
-        cipher = self._loaded().get(name) or self._read().get(name)
+        """Unwrap with the named key; the file is read where the name is new."""
+        cipher = self._keys.get(name) or self._read().get(name)
         if cipher is None:
             raise KeyMissing(f"The key {name} is not in the key file of this server; put the right file back.")
         try:
@@ -70,29 +77,75 @@ class KeyFile:
         """Name the file."""
         return str(self.path)
 
-    def add(self) -> str:
-        """Put a new key before the others, and give its name."""
-        kept = self.path.read_text().splitlines() if self.path.exists() else []
-        fresh = _line(new_key())
-        _replace(self.path, [fresh, *(line for line in kept if line.startswith(_MARK))])
+    def add(self, *, first: bool = False) -> str:
+        """Put a new key before the others, and give its name.
+
+        A file that is not there is `KeyMissing`, for others may have been
+        wrapped by what was in it; only with `first` it is made.
+        """
+        if first:
+            self._prepare()
+        self._read()
+        with _broken("changed"), _alone(self.path.resolve().parent):
+            lines = self.path.read_text().splitlines()
+            _replace(self.path, [_line(new_key()), *(line for line in lines if line.startswith(_MARK))])
         return next(iter(self._read()))
 
-    def _loaded(self) -> dict[str, AESGCM]:
-        return self._keys or self._read()
+    def _prepare(self) -> None:
+        with _broken("made"), suppress(FileExistsError):
+            if not self.path.exists():
+                _make(self.path)
 
     def _read(self) -> dict[str, AESGCM]:
-        if not self.path.exists():
-            raise KeyMissing("The key file is gone; put it back, for a new one would open nothing that is sealed.")
-        _refuse_exposed(self.path)
-        try:
-            lines = self.path.read_text().splitlines()
-        except (OSError, UnicodeDecodeError):
-            raise KeyFileBroken("The key file cannot be read by this process.") from None
-        keys = [_key(line) for line in lines if line.strip() and not line.startswith("#")]
-        if not keys:
-            raise KeyFileBroken("The key file holds no key.")
-        self._keys = {_name(key): AESGCM(key) for key in keys}
+        """Give the keys that the file holds now."""
+        with _broken("read"):
+            try:
+                state = self.path.stat()
+            except FileNotFoundError:
+                raise KeyMissing(
+                    "The key file is gone; put it back, for a new one would open nothing that is sealed."
+                ) from None
+            seen = (state.st_ino, state.st_mtime_ns, state.st_ctime_ns, state.st_size)
+            if seen != self._seen:
+                _refuse_exposed(state)
+                self._keys = _keys(self.path.read_text())
+                self._seen = seen
         return self._keys
+
+
+def _keys(text: str) -> dict[str, AESGCM]:
+    keys = [_key(line) for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    if not keys:
+        raise KeyFileBroken("The key file holds no key.")
+    return {_name(key): AESGCM(key) for key in keys}
+
+
+@contextmanager
+def _broken(what: str) -> Generator[None, None, None]:
+    """Say of whatever the system refuses what could not be done; its own words would tell where the file is."""
+    try:
+        yield
+    except UnicodeDecodeError:
+        raise KeyFileBroken("The key file is no text.") from None
+    except FileExistsError:
+        raise
+    except OSError as error:
+        if error.errno == errno.EBUSY:
+            raise KeyFileBroken(
+                "The key file is mounted by itself; add the new key where it is mounted from."
+            ) from None
+        raise KeyFileBroken(f"The key file cannot be {what} by this process ({error.strerror}).") from None
+
+
+@contextmanager
+def _alone(where: Path) -> Generator[None, None, None]:
+    """Wait until no other process changes a file of this folder, for one that was read before would be lost."""
+    folder = os.open(where, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
 
 
 def _name(key: bytes) -> str:
@@ -116,21 +169,28 @@ def _beside(name: str, key_id: UUID, organization_id: UUID | None) -> bytes:
     return bound(name.encode(), key_id.bytes, organization_id.bytes if organization_id else b"")
 
 
-def _refuse_exposed(path: Path) -> None:
-    state = path.stat()
+def _refuse_exposed(state: os.stat_result) -> None:
     # a file that an orchestrator mounts belongs to root, and its group is the only way to read it
     open_to = _OTHERS if state.st_uid == os.geteuid() else _OTHERS_BUT_GROUP
     if state.st_mode & open_to:
-        raise KeyFileExposed(f"Others can read the key file; run: chmod 600 {path}")
+        raise KeyFileExposed("Others can read the key file; run chmod 600 on it.")
 
 
-def _written(path: Path, lines: Iterable[str]) -> Path:
+def _written(path: Path, lines: Iterable[str], like: os.stat_result | None = None) -> Path:
+    """Write a new file beside this one, with the owner and the rights of the one that it will replace."""
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
-    with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _OWNER_ONLY), "w") as file:  # noqa: PTH123 - opened with its mode
-        file.write(_ABOUT + "".join(f"{line}\n" for line in lines))
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _OWNER_ONLY), "w") as file:  # noqa: PTH123 - opened with its mode
+            if like is not None:
+                os.fchown(file.fileno(), like.st_uid, like.st_gid)
+                os.fchmod(file.fileno(), stat.S_IMODE(like.st_mode))
+            file.write(_ABOUT + "".join(f"{line}\n" for line in lines))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        fresh.unlink(missing_ok=True)
+        raise
     return fresh
 
 
@@ -141,7 +201,24 @@ def _make(path: Path) -> None:
         os.link(fresh, path)
     finally:
         fresh.unlink()
+    _settled(path)
 
 
 def _replace(path: Path, lines: Iterable[str]) -> None:
-    _written(path, lines).replace(path)
+    path = path.resolve()
+    fresh = _written(path, lines, path.stat())
+    try:
+        fresh.replace(path)
+    except OSError:
+        fresh.unlink()
+        raise
+    _settled(path)
+
+
+def _settled(path: Path) -> None:
+    """Have the file's name on the disk before anything is wrapped by its key: a crash must not bring back the old."""
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -28,7 +28,7 @@ _PAUSE = 600.0
 
 
 class Progress(msgspec.Struct):
-    """What a rotation has done; `failed` counts the values that could not be opened, and stay as they are."""
+    """What a rotation has done; `failed` counts values and data keys that cannot be opened, and stay as they are."""
 
     wrapped: int = 0
     sealed: int = 0
@@ -75,7 +75,14 @@ async def _rewrap(pool: Pool, vault: Vault, progress: Progress) -> None:
         return  # where nothing is sealed, no key has to be made yet
     wrapper = vault.wrappers[0]
     for key in await data_keys.wrapped_otherwise(pool, await wrapper.current()):
-        kek, wrapped = await wrapper.wrap(await vault.unwrap(key), key.id, key.organization_id)
+        try:
+            plain = await vault.unwrap(key)
+        except Problem as problem:
+            if problem.retryable:
+                raise
+            progress.failed += 1  # one that was tampered with keeps nobody else's from being wrapped anew
+            continue
+        kek, wrapped = await wrapper.wrap(plain, key.id, key.organization_id)
         await data_keys.rewrap(pool, key, msgspec.structs.replace(key, kek=kek, wrapped=wrapped))
         progress.wrapped += 1
 

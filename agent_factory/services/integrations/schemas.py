@@ -43,7 +43,11 @@ class ToolResult(Output):
 SecretName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,63}$")]
 """How agents and workflows name a secret."""
 
-SecretValue = Annotated[str, StringConstraints(min_length=SHORTEST, max_length=LONGEST)]
+SecretValue = Annotated[
+    str,
+    StringConstraints(min_length=SHORTEST, max_length=LONGEST),
+    Field(repr=False, json_schema_extra={"format": "password", "writeOnly": True}),
+]
 Hosts = Annotated[
     list[Annotated[str, StringConstraints(min_length=1, max_length=260)]], Field(min_length=1, max_length=50)
 ]
@@ -54,7 +58,7 @@ class SecretCreate(Input):
     """A secret, and the hosts that it may be sent to."""
 
     name: SecretName
-    value: SecretValue = Field(repr=False)
+    value: SecretValue
     hosts: Hosts
     description: str = Field(default="", max_length=1_000)
 
@@ -62,7 +66,7 @@ class SecretCreate(Input):
 class SecretReplace(Input):
     """Another value; `hosts` and `description` stay where they are left out."""
 
-    value: SecretValue = Field(repr=False)
+    value: SecretValue
     hosts: Hosts | None = None
     description: str | None = Field(default=None, max_length=1_000)
 

@@ -15,6 +15,7 @@ from agent_factory.kit import ids
 from agent_factory.kit.ids import uuid7
 from agent_factory.runtime.doors import own_doors
 from agent_factory.security.encryption.rotation import catch_up, renew
+from agent_factory.security.outgoing import host_of
 from tests.doubles import web as doubles
 from tests.doubles.web import Web
 from tests.serving import Client, opened, settings_for
@@ -128,6 +129,18 @@ class TestKeeping:
             ({"hosts": ["a.test/path"]}, "/hosts/0"),
             ({"hosts": ["user@a.test"]}, "/hosts/0"),
             ({"hosts": ["a.*.test"]}, "/hosts/0"),
+            ({"hosts": ["*.com."]}, "/hosts/0"),
+            ({"hosts": ["*..com"]}, "/hosts/0"),
+            ({"hosts": ["*.com:443"]}, "/hosts/0"),
+            ({"hosts": ["*.0.0.1"]}, "/hosts/0"),
+            ({"hosts": ["*.[::1]"]}, "/hosts/0"),
+            ({"hosts": ["a.test."]}, "/hosts/0"),
+            ({"hosts": [".a.test"]}, "/hosts/0"),
+            ({"hosts": ["a\tb.test"]}, "/hosts/0"),
+            ({"hosts": ["a%2eb.test"]}, "/hosts/0"),
+            ({"hosts": ["a.test\\@evil.test"]}, "/hosts/0"),
+            ({"hosts": ["a.test:0"]}, "/hosts/0"),
+            ({"hosts": ["a.test:65536"]}, "/hosts/0"),
             ({"organization_id": str(uuid7())}, "/organization_id"),
         ],
     )
@@ -139,6 +152,27 @@ class TestKeeping:
         assert answer.status_code == 422, answer.text
         assert pointer in {e["pointer"] for e in answer.json()["errors"]}
         assert str(body["value"]) not in answer.text
+
+    @pytest.mark.parametrize(
+        ("given", "kept"),
+        [
+            ("BÜCHER.example", "xn--bcher-kva.example"),
+            ("*.bücher.example:8443", "*.xn--bcher-kva.example:8443"),
+            ("\uff41pi.example.com", "api.example.com"),
+            ("a.test:443", "a.test"),
+            ("*.A.test:443", "*.a.test"),
+            ("[::1]:8443", "[::1]:8443"),
+        ],
+    )
+    async def test_a_host_is_kept_as_it_will_be_dialled(self, client: Client, given: str, kept: str) -> None:
+        """So that what is shown is what is compared, and no look-alike passes for it."""
+        assert (await keep(client, given, given.lower()))["hosts"] == [kept]
+
+    async def test_a_value_that_is_no_text_is_refused(self, client: Client) -> None:
+        body = b'{"name": "CRM_KEY", "value": "lone-surrogate-\\ud800", "hosts": ["a.test"]}'
+        answer = await client.post("/api/v1/secrets", content=body, headers={"Content-Type": "application/json"})
+        assert answer.status_code in (400, 422), answer.text
+        assert "surrogate-" not in answer.text
 
     async def test_another_organisations_secret_is_not_there(self, client: Client, stranger: Client) -> None:
         made = await keep(client)
@@ -202,6 +236,60 @@ class TestUse:
             query = "select details::text from audit_events where action = 'secret.host_refused'"
             events = (await session.execute(text(query))).scalars().all()
         assert [msgspec.json.decode(e) for e in events] == [{"name": "CRM_KEY", "host": web.host}]
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "https://api.example.com.evil.test/",
+            "https://api.example.com./",
+            "https://api.example.com:8443/",
+            "https://evil.test/?.api.example.com",
+            "https://evil.test#api.example.com",
+            "https://xapi.example.com/",
+            "https://ap\u0456.example.com/",
+        ],
+    )
+    @pytest.mark.parametrize("bound", ["api.example.com", "*.api.example.com"])
+    async def test_no_spelling_of_a_url_leads_it_to_another_host(self, client: Client, url: str, bound: str) -> None:
+        """Abuse 62: the agent's author agrees with whatever host the URL has; the secret's owner does not."""
+        await keep(client, bound)
+        host = host_of(url)
+        body = {"arguments": {"url": url}, "config": {"secrets": [{"secret": "CRM_KEY", "host": host}]}}
+        told = (await client.post("/api/v1/tools/http_request:invoke", json=body)).json()
+        assert (told["is_error"], told["code"]) == (True, "secret_host_mismatch")
+        assert VALUE not in str(told)
+
+    @pytest.mark.parametrize("url", ["https://api.example.com@evil.test/", "https://u:p@api.example.com/"])
+    async def test_a_url_with_a_user_in_it_is_not_asked(self, client: Client, url: str) -> None:
+        """Abuse 58, 62."""
+        await keep(client, "api.example.com")
+        body = {
+            "arguments": {"url": url},
+            "config": {"secrets": [{"secret": "CRM_KEY", "host": "api.example.com"}]},
+        }
+        told = (await client.post("/api/v1/tools/http_request:invoke", json=body)).json()
+        assert (told["is_error"], told["code"]) == (True, "egress_blocked")
+
+    @pytest.mark.parametrize(
+        "bound",
+        [
+            {"header": "Host"},
+            {"header": "content-length"},
+            {"header": "Transfer-Encoding"},
+            {"header": "Connection"},
+            {"format": "x\r\nEvil: {}"},
+            {"format": "{}\x01"},
+        ],
+    )
+    async def test_no_secret_frames_a_request(self, client: Client, bound: dict[str, str]) -> None:
+        """Else an author could hide a second request in the first, with the secret of another in it."""
+        await keep(client)
+        body = {
+            "arguments": {"url": "https://a.test/"},
+            "config": {"secrets": [{"secret": "CRM_KEY", "host": "a.test", **bound}]},
+        }
+        answer = await client.post("/api/v1/tools/http_request:invoke", json=body)
+        assert answer.status_code == 422, answer.text
 
     async def test_a_redirect_does_not_take_it_to_another_origin(self, client: Client, web: Web) -> None:
         await keep(client, web.host)

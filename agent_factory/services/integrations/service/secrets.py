@@ -22,14 +22,14 @@ async def keep_secret(
     session: Session, vault: Vault, actor: Actor, name: str, value: str, *, hosts: Sequence[str], description: str
 ) -> SecretRow:
     """Keep a new secret; raises `SecretInvalid`, or `Conflict` for a name that is taken."""
-    check_secret(value, hosts)
+    bound = check_secret(value, hosts)
     secret_id = uuid7()
     row = SecretRow(
         id=secret_id,
         organization_id=actor.organization_id,
         name=name,
         description=description,
-        hosts=[host.lower() for host in hosts],
+        hosts=bound,
         value=await vault.encrypt(actor.organization_id, place_of(secret_id), value.encode()),
         fingerprint=os.urandom(_FINGERPRINT_BYTES).hex(),
         created_by=actor.user_id,
@@ -69,11 +69,11 @@ async def replace_secret(
     Raises `SecretNotFound` or `SecretInvalid`.
     """
     row = await get_secret(session, actor, secret_id)
-    check_secret(value, row.hosts if hosts is None else hosts)
+    bound = check_secret(value, row.hosts if hosts is None else hosts)
     row.value = await vault.encrypt(actor.organization_id, place_of(row.id), value.encode())
     row.fingerprint = os.urandom(_FINGERPRINT_BYTES).hex()
     if hosts is not None:
-        row.hosts = [host.lower() for host in hosts]
+        row.hosts = bound
     if description is not None:
         row.description = description
     row.updated_at = now()
