@@ -182,11 +182,16 @@ class Embedder(Protocol):
 
 
 class ModelError(Problem):
-    """A model call that failed."""
+    """A model call that failed.
+
+    It has `begun` where the vendor may have worked on an answer already, such
+    as when the connection broke after the request had been sent.
+    """
 
     kind = Kind.UPSTREAM
     code = "model_failed"
     title = "The model call failed"
+    begun = False
 
 
 class ModelUnavailable(ModelError):

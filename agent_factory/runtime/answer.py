@@ -21,9 +21,10 @@ from agent_factory.core.model import (
     ReasoningDelta,
     TextDelta,
 )
+from agent_factory.runtime.counting import counted
 from agent_factory.runtime.guardrails.guards import Gate
 from agent_factory.runtime.masking import masked_response, thought_of, with_words
-from agent_factory.runtime.prices import cost
+from agent_factory.runtime.prices import check_priced, price_of
 from agent_factory.runtime.scope import Scope, Waiting, decision
 
 if TYPE_CHECKING:
@@ -45,14 +46,13 @@ async def ask_model(scope: Scope, path: str, request: ModelRequest, *, show: boo
     recorded = scope.journal.get(path)
     if recorded is not None:
         response = _decode(recorded.output)
-        scope.meter.add(response.usage, cost(response.model, scope.compiled.model.provider.name, response.usage))
+        scope.meter.add(response.usage, price_of(scope.compiled.model, response.usage, response.model))
         if show and response.message.text:
             scope.emit(TextPiece(response.message.text))
         return response
     started = time.monotonic()
     response = await _attempts(scope, path, request, show=show)
-    price = cost(response.model or request.model, scope.compiled.model.provider.name, response.usage)
-    scope.meter.add(response.usage, price)
+    price = price_of(scope.compiled.model, response.usage, response.model)
     elapsed = int((time.monotonic() - started) * 1000)
     spent = None if price is None else f"{price:f}"
     # Durable only once somebody else is about to act on it: the settling of the turn writes what is last.
@@ -86,13 +86,17 @@ async def ask_model(scope: Scope, path: str, request: ModelRequest, *, show: boo
 
 async def _attempts(scope: Scope, path: str, request: ModelRequest, *, show: bool) -> ModelResponse:
     retry = scope.compiled.agent.retry
+    if scope.compiled.agent.limits.usd is not None:
+        check_priced(scope.compiled.model)
     for attempt in range(1, retry.attempts + 1):
         tap = _Tap(scope, show=show)
         bill = await _billed(scope, path, request)
         try:
-            response = await _once(scope, request if bill is None else bill.request, tap)
+            asked = request if bill is None else bill.request
+            response = counted(asked, await _once(scope, asked, tap))
         except ModelError as error:
             if bill is not None:
+                error.begun = error.begun or tap.begun
                 await bill.failed(error)
             pause = _pause(error, retry.backoff, attempt)
             if not error.retryable or attempt == retry.attempts or tap.shown or pause > _most(scope):
@@ -122,6 +126,8 @@ async def _passed(scope: Scope, path: str, response: ModelResponse, tap: "_Tap",
         passed = await _guarded(scope, path, response, tap)
         kept = True
     finally:
+        model = scope.compiled.model
+        scope.meter.add(response.usage, price_of(model, response.usage, response.model))
         if bill is not None:
             await bill.paid(response, recorded=kept)
     return passed
@@ -143,6 +149,7 @@ async def _once(scope: Scope, request: ModelRequest, tap: "_Tap") -> ModelRespon
         return _masked(scope, await provider.inference(request))
     async with aclosing(provider.stream(request)) as events:
         async for event in events:
+            tap.begun = True
             match event:
                 case TextDelta(text):
                     await tap.text(text)
@@ -192,6 +199,8 @@ class _Tap:
         self._passed: list[str] = []
         self._thought: list[str] = []
         self.settled = False
+        self.begun = False
+        """Whether anything of an answer has come."""
 
     @property
     def shown(self) -> bool:

@@ -1,14 +1,13 @@
 """Makes a definition ready to run: model, tools, guardrails and schemas, each checked once."""
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from agent_factory.core.agent import Agent, ToolUse
-from agent_factory.core.message import user
-from agent_factory.core.model import ModelRequest, ModelSettings, OutputSchema, ToolSpec
+from agent_factory.core.model import ModelSettings, OutputSchema, ToolSpec
 from agent_factory.core.schema import Schema
 from agent_factory.core.tool import Tool, ToolContext, ToolFactory
 from agent_factory.kit.catalog import Catalog
@@ -95,7 +94,7 @@ async def compile_agent(
         model=model,
         tools=tools,
         specs=tuple(_told(bound.tool.spec, resources.redactor, organization_id) for bound in tools.values()),
-        guards=compile_guardrails(agent.guardrail_uses, _judge(model, resources.redactor, organization_id)),
+        guards=compile_guardrails(agent.guardrail_uses),
         settings=agent.settings,
         output=None if agent.output is None else named_output(agent.output),
         output_schema=None if agent.output is None else Schema(agent.output, at="/output"),
@@ -151,15 +150,3 @@ def _told(spec: ToolSpec, redactor: Redactor, organization_id: str) -> ToolSpec:
         description=redactor.text(spec.description, organization_id),
         parameters=redactor.document(spec.parameters, organization_id),
     )
-
-
-def _judge(
-    model: ResolvedModel, redactor: Redactor, organization_id: str
-) -> Callable[[str, dict[str, Any]], Awaitable[dict[str, Any]]]:
-    async def judge(prompt: str, schema: dict[str, Any]) -> dict[str, Any]:
-        messages = (user(redactor.text(prompt, organization_id)),)
-        request = ModelRequest(model=model.model, messages=messages, output=named_output(schema), timeout=30.0)
-        response = await model.provider.inference(request)
-        return msgspec.json.decode(response.message.text, type=dict[str, Any])
-
-    return judge

@@ -50,11 +50,16 @@ class TimeLimitExceeded(Problem):
 
 
 class Meter:
-    """Counts steps, tokens, tool calls, money and seconds of one turn with all agents below it."""
+    """Counts steps, tokens, tool calls, money and seconds of one turn with all agents below it.
 
-    def __init__(self, limits: Limits) -> None:
+    What an agent below uses counts `above` at once, and stops where either of
+    them has no more tokens or money; its steps and calls are its own.
+    """
+
+    def __init__(self, limits: Limits, above: "Meter | None" = None) -> None:
         """Start counting now."""
         self._limits = limits
+        self._above = above
         self._deadline = time.monotonic() + limits.seconds
         self._steps = 0
         self._calls = 0
@@ -69,8 +74,9 @@ class Meter:
     @property
     def tokens_left(self) -> int | None:
         """Tokens that may still be used, or `None` without a limit."""
-        limit = self._limits.tokens
-        return None if limit is None else max(0, limit - self.usage.total_tokens)
+        limit, above = self._limits.tokens, self._above and self._above.tokens_left
+        own = None if limit is None else max(0, limit - self.usage.total_tokens)
+        return own if above is None else above if own is None else min(own, above)
 
     @property
     def cost_usd(self) -> str | None:
@@ -82,13 +88,19 @@ class Meter:
         limits = self._limits
         if self._steps >= limits.steps:
             raise StepLimitExceeded(f"{limits.steps} model calls were made without a final answer; see `limits.steps`.")
+        self._check_used()
+        self._steps += 1
+
+    def _check_used(self) -> None:
+        if self._above is not None:
+            self._above._check_used()  # noqa: SLF001 - its own class
+        limits = self._limits
         if limits.tokens is not None and self.usage.total_tokens >= limits.tokens:
             raise TokenLimitExceeded(
                 f"{self.usage.total_tokens} of {limits.tokens} tokens are used; see `limits.tokens`."
             )
         if limits.usd is not None and self.cost is not None and self.cost >= limits.usd:
             raise CostLimitExceeded(f"{usd(self.cost)} of {limits.usd} USD are used; see `limits.usd`.")
-        self._steps += 1
 
     def begin_calls(self, count: int) -> None:
         """Count some tool calls, or raise."""
@@ -103,3 +115,5 @@ class Meter:
         self.usage += usage
         if cost is not None:
             self.cost = cost + (self.cost or 0)
+        if self._above is not None:
+            self._above.add(usage, cost)

@@ -4,7 +4,8 @@ import asyncio
 import importlib.util
 import re
 import time
-from typing import Literal
+from decimal import Decimal
+from typing import Annotated, Literal
 
 import msgspec
 import pydantic
@@ -13,6 +14,8 @@ from agent_factory.core.model import ModelError, ModelInfo, ModelProvider, Unkno
 from agent_factory.kit.catalog import Catalog
 from agent_factory.providers import Access, ProviderFactory
 from agent_factory.security.egress import Egress
+
+Rate = Annotated[Decimal, pydantic.Field(ge=0, le=1_000_000, allow_inf_nan=False)]
 
 _PROBE_SECONDS = 0.3
 _PROBE_AGAIN = 30.0
@@ -38,8 +41,20 @@ class Endpoint(pydantic.BaseModel, frozen=True, extra="forbid"):
     model: str | None = None
 
 
+class Price(pydantic.BaseModel, frozen=True, extra="forbid"):
+    """USD for a million tokens; cached input costs what other input does unless `cached_input` says less."""
+
+    input: Rate
+    output: Rate
+    cached_input: Rate | None = None
+
+
 class ModelsSettings(pydantic.BaseModel, frozen=True, extra="forbid"):
-    """Which models there are. `default` is the model that `default` means, as `vendor:model`."""
+    """Which models there are. `default` is the model that `default` means, as `vendor:model`.
+
+    `prices` are those of models whose price nobody else knows, or is another
+    one here, by `vendor:model`; `vendor:*` is every other model of a vendor.
+    """
 
     openai_api_key: pydantic.SecretStr | None = None
     openai_base_url: str | None = None
@@ -49,6 +64,7 @@ class ModelsSettings(pydantic.BaseModel, frozen=True, extra="forbid"):
     ollama_url: str = "http://127.0.0.1:11434"
     endpoints: dict[str, Endpoint] = {}
     default: str | None = None
+    prices: dict[Annotated[str, pydantic.Field(pattern=r"^[^:]+:.+$")], Price] = {}
 
     @pydantic.field_validator("endpoints")
     @classmethod
@@ -67,12 +83,13 @@ class ModelsSettings(pydantic.BaseModel, frozen=True, extra="forbid"):
 
 
 class ResolvedModel(msgspec.Struct, frozen=True):
-    """A provider and the model to ask it for; `name` is `vendor:model`, `window` in tokens."""
+    """A provider and the model to ask it for; `name` is `vendor:model`, `window` in tokens, `price` the operator's."""
 
     provider: ModelProvider
     model: str
     name: str
     window: int | None = None
+    price: Price | None = None
 
 
 class ProviderStatus(msgspec.Struct, frozen=True):
@@ -111,7 +128,9 @@ class Models:
         if not vendor or not model:
             raise UnknownModel(f"{name!r} is no model name; write vendor:model, where the vendor is {self._known()}.")
         window = self._settings.endpoints[vendor].context_window if vendor in self._settings.endpoints else None
-        return ResolvedModel(self._provider(vendor), model, f"{vendor}:{model}", window or _window(vendor, model))
+        found = f"{vendor}:{model}"
+        price = self._settings.prices.get(found) or self._settings.prices.get(f"{vendor}:*")
+        return ResolvedModel(self._provider(vendor), model, found, window or _window(vendor, model), price)
 
     async def find(self, name: str) -> ResolvedModel:
         """Resolve a name, looking for an Ollama first where `default` may mean it."""

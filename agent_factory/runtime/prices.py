@@ -9,12 +9,15 @@ import msgspec
 
 from agent_factory.core.model import Usage
 from agent_factory.kit.clock import now
+from agent_factory.kit.errors import Kind, Problem
+from agent_factory.runtime.models import Price, ResolvedModel
 
 _FREE = frozenset({"demo", "ollama"})
 _VENDORS = {"hf": "huggingface", "pydantic-ai": None}
 _PLAIN = 100_000
 """Input tokens up to which a price is the same for each token; vendors' dearer tiers begin above."""
 _PROBE = 1000
+_MILLION = 1_000_000
 
 
 class _Rates(msgspec.Struct, frozen=True):
@@ -27,10 +30,46 @@ class _Rates(msgspec.Struct, frozen=True):
     exact: bool = False
 
 
-def cost(model: str, provider: str, usage: Usage) -> Decimal | None:
+class ModelUnpriced(Problem):
+    """Money is limited, and nobody knows what this model costs."""
+
+    kind = Kind.BUDGET
+    code = "model_unpriced"
+    title = "The price of the model is not known"
+
+
+def price_of(model: ResolvedModel, usage: Usage, reported: str = "") -> Decimal | None:
     """Give the price of a usage in USD, or None where no price is known.
 
-    `model` is the name that the vendor reports, `provider` ours.
+    It is the operator's, else the vendor's for the model that it has
+    `reported`, else the vendor's for the one that was asked for.
+    """
+    if model.price is not None:
+        return _by_rates(model.price, usage)
+    price = cost(reported, model.provider.name, usage) if reported else None
+    return cost(model.model, model.provider.name, usage) if price is None else price
+
+
+def check_priced(model: ResolvedModel) -> None:
+    """Raise `ModelUnpriced` for a model that would go past every limit of money."""
+    if price_of(model, Usage(1, 1)) is None:
+        raise ModelUnpriced(
+            f"Money is limited here, and nobody knows what {model.name} costs. Use another model, or let the operator "
+            f'set its price: AF_MODELS__PRICES=\'{{"{model.name}": {{"input": …, "output": …}}}}\', in USD for a '
+            "million tokens."
+        )
+
+
+def _by_rates(price: Price, usage: Usage) -> Decimal:
+    cached = price.input if price.cached_input is None else price.cached_input
+    fresh = usage.input_tokens - usage.cached_tokens
+    return (fresh * price.input + usage.cached_tokens * cached + usage.output_tokens * price.output) / _MILLION
+
+
+def cost(model: str, provider: str, usage: Usage) -> Decimal | None:
+    """Give a vendor's price of a usage in USD, or None where no price is known.
+
+    `model` is the vendor's name of it, `provider` ours.
     """
     if provider in _FREE:
         return Decimal(0)

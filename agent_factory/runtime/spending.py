@@ -20,18 +20,15 @@ from agent_factory.core.model import (
 from agent_factory.enterprise.multitenancy.errors import LimitReached
 from agent_factory.enterprise.multitenancy.ledger import Call, Ledger, Reservation
 from agent_factory.enterprise.multitenancy.limits import MOST, Amounts, Metric, Spender
-from agent_factory.runtime.memory import count_tokens
+from agent_factory.runtime.counting import MOST_OF_A_CALL, believed, request_tokens, text_tokens
 from agent_factory.runtime.models import ResolvedModel
-from agent_factory.runtime.prices import cost
+from agent_factory.runtime.prices import check_priced, price_of
 
 _LONGEST = 16_384
 """Tokens of an answer where neither the request nor the model's window says how long it may be."""
 
 _FEWEST = 256
 """Tokens of an answer below which a call is not worth making with what is left."""
-
-_MARGIN = 1.1
-"""Our count of a request leans upwards already; vendors add marks of their own."""
 
 _UNBILLED = (ModelRateLimited, ModelAuthFailed, ModelRejected, ModelUnavailable)
 """Vendors that refuse a request, or are away, bill nothing. Of all others nobody knows."""
@@ -63,41 +60,45 @@ class _Bound(msgspec.Struct, frozen=True):
 
 
 class Bill:
-    """One model call that limits apply to: `request` is what may be asked, an end is told exactly once."""
+    """One model call: `request` is what may be asked, an end is told exactly once.
+
+    What no step of the run tells of is told here, whether a limit applies or not.
+    """
 
     def __init__(
-        self, ledger: Ledger, held: Reservation, request: ModelRequest, model: ResolvedModel, input_tokens: int
+        self, ledger: Ledger, spender: Spender, held: Reservation | None, request: ModelRequest, model: ResolvedModel
     ) -> None:
-        """Hold a reservation."""
+        """Hold a reservation, or nothing where no limit applies."""
         self.request = request
-        self._input_tokens = input_tokens
         self._ledger = ledger
+        self._spender = spender
         self._held = held
         self._model = model
 
     async def paid(self, response: ModelResponse, *, recorded: bool) -> None:
         """Settle what an answer used; `recorded` says whether a step of the run tells of it."""
         usage = response.usage
-        if not usage.total_tokens:  # not every server tells; what it does not tell is estimated
-            usage = Usage(self._input_tokens, count_tokens(response.message))
-        price = cost(response.model or self.request.model, self._model.provider.name, usage)
-        if usage.input_tokens < 0 or usage.output_tokens < 0 or usage.total_tokens > MOST or (price or 0) > MOST:
-            await self._ledger.forfeit(self._held)  # a vendor that reports nonsense is believed nothing
-            return
-        used = {Metric.TOKENS: usage.total_tokens, Metric.USD: price or 0}
-        told = None if recorded else Call(self._model.name, usage.input_tokens, usage.output_tokens, price)
-        await self._ledger.settle(self._held, used, told=told)
+        price = price_of(self._model, usage, response.model)
+        used = Call(self._model.name, usage.input_tokens, usage.output_tokens, price)
+        if self._held is not None:
+            amounts = {Metric.TOKENS: usage.total_tokens, Metric.USD: price or 0}
+            await self._ledger.settle(self._held, amounts, told=None if recorded else used)
+        elif not recorded:
+            await self._ledger.tell(self._spender, used)
 
     async def failed(self, error: ModelError) -> None:
         """Settle a call without an answer: for nothing where the vendor bills nothing, else whole."""
-        if isinstance(error, _UNBILLED):
+        if self._held is None:
+            return
+        if _unbilled(error):
             await self._ledger.release(self._held)
         else:
             await self._ledger.forfeit(self._held)
 
     def lost(self) -> None:
         """Settle a call that is given up, without waiting: whole, for nobody knows how far the model came."""
-        self._ledger.settle_soon(self._held, None)
+        if self._held is not None:
+            self._ledger.settle_soon(self._held, None)
 
 
 class Spending:
@@ -118,15 +119,18 @@ class Spending:
         """Give the same for steps that stand below a path of the run's journal."""
         return Spending(self._ledger, self._spender, prefix)
 
-    async def bill(self, path: str, request: ModelRequest, model: ResolvedModel) -> Bill | None:
-        """Take the most that a call may use; None where no limit applies.
+    async def bill(self, path: str | None, request: ModelRequest, model: ResolvedModel) -> Bill:
+        """Take the most that a call may use; `path` is the step that is going to tell of it, if any.
 
         Where too little is left for the longest answer, a shorter one is asked
-        for. Raises `BudgetExceeded` or `QuotaExceeded`.
+        for. Raises `BudgetExceeded` or `QuotaExceeded`, and `ModelUnpriced` for
+        what no limit of money could hold.
         """
-        limits = await self._ledger.binding(self._spender)
-        if not any(limit.metric in (Metric.TOKENS, Metric.USD) for limit in limits):
-            return None
+        metrics = {limit.metric for limit in await self._ledger.binding(self._spender)}
+        if Metric.USD in metrics:
+            check_priced(model)
+        if metrics.isdisjoint((Metric.TOKENS, Metric.USD)):
+            return Bill(self._ledger, self._spender, None, request, model)
         bound = _bound(request, model, _longest(request, model))
         try:
             return await self._taken(path, request, model, bound)
@@ -142,14 +146,14 @@ class Spending:
         if held is not None:
             await self._ledger.settle(held, held.amounts)
 
-    async def _taken(self, path: str, request: ModelRequest, model: ResolvedModel, bound: _Bound) -> Bill | None:
+    async def _taken(self, path: str | None, request: ModelRequest, model: ResolvedModel, bound: _Bound) -> Bill:
         call = Call(model.name, bound.input_tokens, bound.output_tokens, bound.cost_usd)
-        held = await self._ledger.reserve(self._spender, bound.amounts, path=self._prefix + path, call=call)
-        if held is None:
-            return None
-        settings = request.settings.model_copy(update={"max_tokens": bound.output_tokens})
-        bounded = msgspec.structs.replace(request, settings=settings)
-        return Bill(self._ledger, held, bounded, model, bound.input_tokens)
+        place = None if path is None else self._prefix + path
+        held = await self._ledger.reserve(self._spender, bound.amounts, path=place, call=call)
+        if held is not None:
+            settings = request.settings.model_copy(update={"max_tokens": bound.output_tokens})
+            request = msgspec.structs.replace(request, settings=settings)
+        return Bill(self._ledger, self._spender, held, request, model)
 
 
 async def embed(
@@ -157,40 +161,47 @@ async def embed(
 ) -> Embeddings:
     """Turn texts into vectors, held against the limits of whoever asks.
 
-    Raises `ModelError`, `BudgetExceeded` or `QuotaExceeded`; the model's
-    provider has to be an `Embedder`.
+    Raises `ModelError`, `BudgetExceeded`, `QuotaExceeded` or `ModelUnpriced`;
+    the model's provider has to be an `Embedder`.
     """
     assert isinstance(model.provider, Embedder)
-    tokens = int(sum(map(count_tokens, texts)) * _MARGIN) + 1
-    most = Call(model.name, tokens, 0, cost(model.model, model.provider.name, Usage(tokens)))
+    if any(limit.metric is Metric.USD for limit in await ledger.binding(spender)):
+        check_priced(model)
+    tokens = text_tokens(*texts)
+    most = Call(model.name, tokens, 0, price_of(model, Usage(tokens)))
     held = await ledger.reserve(spender, {Metric.TOKENS: tokens, Metric.USD: most.cost_usd or 0}, call=most)
     try:
         made = await model.provider.embed(model.model, texts, dimensions)
     except BaseException as error:
         if held is not None:
-            ledger.settle_soon(held, {} if isinstance(error, _UNBILLED) else None)
+            ledger.settle_soon(held, {} if _unbilled(error) else None)
         raise
-    if held is not None:
-        counted = made.tokens or tokens
-        used = Call(model.name, counted, 0, cost(made.model, model.provider.name, Usage(counted)))
-        await ledger.settle(held, {Metric.TOKENS: counted, Metric.USD: used.cost_usd or 0}, told=used)
+    sent = believed(made.tokens) or tokens
+    used = Call(model.name, sent, 0, price_of(model, Usage(sent), made.model))
+    if held is None:
+        await ledger.tell(spender, used)
+    else:
+        await ledger.settle(held, {Metric.TOKENS: sent, Metric.USD: used.cost_usd or 0}, told=used)
     return made
 
 
+def _unbilled(error: BaseException) -> bool:
+    return isinstance(error, _UNBILLED) and not error.begun
+
+
 def _longest(request: ModelRequest, model: ResolvedModel) -> int:
-    return request.settings.max_tokens or min(_LONGEST, model.window or _LONGEST)
+    asked = request.settings.max_tokens or min(_LONGEST, model.window or _LONGEST)
+    return min(asked, MOST_OF_A_CALL)
 
 
 def _bound(request: ModelRequest, model: ResolvedModel, output_tokens: int) -> _Bound:
-    carried = msgspec.json.encode((request.tools, request.output)).decode()
-    counted = count_tokens(request.instructions) + count_tokens(carried) + sum(map(count_tokens, request.messages))
-    tokens = int(counted * _MARGIN) + 1
-    whole, fixed = (_most_usd(request, model, tokens, out) for out in (output_tokens, 0))
+    tokens = request_tokens(request)
+    whole, fixed = (_most_usd(model, tokens, out) for out in (output_tokens, 0))
     return _Bound(tokens, output_tokens, whole, fixed or Decimal(0))
 
 
-def _most_usd(request: ModelRequest, model: ResolvedModel, tokens: int, output_tokens: int) -> Decimal | None:
+def _most_usd(model: ResolvedModel, tokens: int, output_tokens: int) -> Decimal | None:
     """Give the price of a call, or of one that also fills a cache if that is dearer; None where it is unknown."""
     usages = Usage(tokens, output_tokens), Usage(tokens, output_tokens, cache_write_tokens=tokens)
-    prices = [cost(request.model, model.provider.name, usage) for usage in usages]
+    prices = [price_of(model, usage) for usage in usages]
     return max((price for price in prices if price is not None), default=None)

@@ -6,8 +6,9 @@ import msgspec
 
 from agent_factory.core.journal import Entry
 from agent_factory.core.message import Message, Text, ToolCall, ToolResult, user
-from agent_factory.core.model import ModelError, ModelRequest, ModelResponse
-from agent_factory.runtime.prices import cost
+from agent_factory.core.model import ModelRequest
+from agent_factory.runtime.aside import ask_aside
+from agent_factory.runtime.prices import price_of
 from agent_factory.runtime.scope import Scope
 
 _TASK = (
@@ -31,9 +32,10 @@ def summariser(scope: Scope, step: int) -> Callable[[Sequence[Message], str], Aw
         told = "\n".join(_line(m) for m in messages)
         text = f"{_TASK}\n\nEarlier summary:\n{earlier or '(none)'}\n\nConversation:\n{told}"
         text = scope.compiled.resources.redactor.text(text, scope.context.organization_id)
-        response = await _answered(scope, path, ModelRequest(model=model.model, messages=(user(text),)))
+        request = ModelRequest(model=model.model, messages=(user(text),))
+        response = await ask_aside(model, scope.context.spending, request, path)
         said = scope.compiled.resources.redactor.text(response.message.text, scope.context.organization_id)
-        price = cost(response.model or model.model, model.provider.name, response.usage)
+        price = price_of(model, response.usage, response.model)
         scope.meter.add(response.usage, price)
         await scope.journal.put(
             Entry(
@@ -51,23 +53,6 @@ def summariser(scope: Scope, step: int) -> Callable[[Sequence[Message], str], Aw
         return said
 
     return summarise
-
-
-async def _answered(scope: Scope, path: str, request: ModelRequest) -> ModelResponse:
-    model, spending = scope.compiled.model, scope.context.spending
-    bill = None if spending is None else await spending.bill(path, request, model)
-    if bill is None:
-        return await model.provider.inference(request)
-    try:
-        response = await model.provider.inference(bill.request)
-    except ModelError as error:
-        await bill.failed(error)
-        raise
-    except BaseException:
-        bill.lost()
-        raise
-    await bill.paid(response, recorded=True)
-    return response
 
 
 def _line(message: Message) -> str:

@@ -23,6 +23,7 @@ from agent_factory.core.schema import Schema
 from agent_factory.kit.errors import FieldError, Invalid, Kind, Problem
 from agent_factory.runtime.admission import admit
 from agent_factory.runtime.answer import ask_model
+from agent_factory.runtime.aside import judged
 from agent_factory.runtime.compile import Compiled, named_output
 from agent_factory.runtime.limits import Meter, TimeLimitExceeded
 from agent_factory.runtime.masking import masked_messages
@@ -70,6 +71,7 @@ async def conduct(
     emits its `TurnFailed` and then raises `CancelledError` as usual.
     """
     meter = Meter(compiled.agent.limits)
+    compiled = judged(compiled, context.spending, meter)
     turn_ = _Turn(Scope(compiled, context, journal, meter, emit, _below), history, message)
     try:
         end = await turn_.run()
@@ -112,7 +114,7 @@ async def _below(scope: Scope, path: str, name: str, message: Message) -> TurnEn
     """Run the turn of an agent that another one called, as steps below the path of that call."""
     context = scope.context
     child = await scope.compiled.child(name)
-    meter = Meter(child.agent.limits)
+    meter = Meter(child.agent.limits, above=scope.meter)
 
     def emit(event: TurnEvent) -> None:
         # Only what happened is passed on: the words of an agent below are for the agent above.
@@ -128,8 +130,8 @@ async def _below(scope: Scope, path: str, name: str, message: Message) -> TurnEn
         spending=context.spending and context.spending.of(name, child.agent.name).at(f"{context.prefix}{path}/"),
     )
     journal = SubJournal(scope.journal, path)
+    child = judged(child, below.spending, meter)
     end = await _Turn(Scope(child, below, journal, meter, emit, _below), (), message).run()
-    scope.meter.add(meter.usage, meter.cost)
     if isinstance(end, ApprovalNeeded):
         return msgspec.structs.replace(end, path=f"{path}/{end.path}")
     return end

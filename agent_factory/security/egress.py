@@ -44,6 +44,10 @@ class EgressFailed(Problem):
     retryable = True
 
 
+class EgressUnreachable(EgressFailed):
+    """There was no connection; nothing has been sent."""
+
+
 class EgressTimeout(Problem):
     """The request's whole deadline passed."""
 
@@ -480,11 +484,11 @@ def _failure(error: BaseException, url: yarl.URL) -> Problem:
         return _blocked(url.host or "")
     where = f"{url.host}:{url.port}"
     if isinstance(error, aiohttp.ConnectionTimeoutError):
-        return EgressFailed(f"{where} did not accept a connection in time.")
+        return EgressUnreachable(f"{where} did not accept a connection in time.")
     if isinstance(error, TimeoutError):
         return EgressTimeout(f"{where} did not answer in time.")
     if isinstance(error, aiohttp.ClientConnectorError):
-        return EgressFailed(f"No connection to {where}.")
+        return EgressUnreachable(f"No connection to {where}.")
     if isinstance(error, aiohttp.InvalidURL | ValueError):
         return EgressBlocked("This is not a request that can be sent.")
     return EgressFailed(f"{where} broke off the answer.")

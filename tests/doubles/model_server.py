@@ -18,7 +18,8 @@ echo (`You said: ...`). After tool results an answer without `say` names them
                 In a step `say` and `call` come together; elsewhere `say` follows the results
     then        the directive of later user messages that have none, as those that ask for a repair
     finish      the finish reason, in the words of chat completions (stop, length, content_filter)
-    usage       [input, output] tokens; otherwise estimated
+    usage       [input, output] tokens, or whatever is to stand there; otherwise estimated
+    model       the model that the answer says it is from
     delay       seconds before the answer begins
     pause       seconds between streamed pieces
     pieces      number of pieces that the words are streamed in; otherwise one a word

@@ -10,7 +10,7 @@ Directive = dict[str, Any]
 
 FIELDS = frozenset(
     {
-        *("say", "json", "reasoning", "call", "loop", "steps", "finish", "usage", "delay", "pause", "pieces"),
+        *("say", "json", "reasoning", "call", "loop", "steps", "finish", "usage", "model", "delay", "pause", "pieces"),
         *(
             "status",
             "fail",
@@ -51,7 +51,7 @@ class Answer:
     """What to say to one request, before it is put into a protocol's words."""
 
     def __init__(self, body: dict[str, Any], directive: Directive, results: list[str], said: str) -> None:
-        self.model = str(body.get("model", ""))
+        self.model = str(directive.get("model") or body.get("model", ""))
         self.stream = bool(body.get("stream"))
         self.directive = directive
         self.calls: list[dict[str, Any]] = [_call(c) for c in directive.get("call", [])]

@@ -383,7 +383,6 @@ class TestTogether:
             ({"use": "schema", "config": {"output": {"type": "x"}}}, "/guardrails/0/config/output"),
             ({"use": "schema", "action": "redact", "config": {"output": {}}}, "/guardrails/0/action"),
             ({"use": "topics", "config": {}}, "/guardrails/0/config"),
-            ({"use": "topics", "config": {"denied": ["x"]}}, "/guardrails/0"),
         ],
     )
     def test_a_faulty_use_is_refused_at_its_place(self, use: dict[str, Any], pointer: str) -> None:

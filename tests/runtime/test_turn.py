@@ -29,7 +29,7 @@ from agent_factory.kit.catalog import Catalog
 from agent_factory.kit.errors import Invalid
 from agent_factory.kit.ids import uuid7
 from agent_factory.runtime.compile import Compiled, Resources, compile_agent
-from agent_factory.runtime.models import Endpoint, Models, ModelsSettings
+from agent_factory.runtime.models import Endpoint, Models, ModelsSettings, Price
 from agent_factory.runtime.scope import TurnContext, TurnEnd
 from agent_factory.runtime.turn import conduct, turn
 from agent_factory.security.egress import Egress
@@ -192,10 +192,43 @@ async def test_a_model_that_never_ends_is_stopped_by_each_limit(
     assert calls == results
 
 
-async def test_money_is_a_limit_where_the_price_is_known(resources: Resources) -> None:
+async def test_money_is_a_limit_where_the_price_is_known(resources: Resources, model_server: ModelServer) -> None:
     """Abuse 67."""
-    compiled = await compile_agent(agent(model="local:loop", tools=[add], limits=Limits(usd=Decimal(0))), resources)
-    assert (await run(compiled, user("go"))).code in {"step_limit_exceeded", "cost_limit_exceeded"}
+    prices = {"local:*": Price(input=Decimal(1), output=Decimal(2))}
+    egress = Egress()
+    settings = ModelsSettings(endpoints={"local": Endpoint(url=model_server.url)}, prices=prices)
+    priced = Resources(Models(settings, egress), resources.tools)
+    limits = Limits(usd=Decimal("0.001"), steps=1000, tool_calls=1000)
+    watched = await run(await compile_agent(agent(model="local:loop", tools=[add], limits=limits), priced), user("go"))
+    await egress.close()
+    assert watched.code == "cost_limit_exceeded"
+    assert isinstance(watched.end, TurnFailed)
+    usage = watched.end.usage
+    spent = Decimal(usage.input_tokens + 2 * usage.output_tokens) / 1_000_000
+    assert Decimal(watched.end.cost_usd or 0) == spent >= Decimal("0.001")
+
+
+async def test_where_nobody_knows_the_price_a_limit_of_money_lets_nothing_be_asked(
+    resources: Resources, model_server: ModelServer
+) -> None:
+    """Abuse 67: what costs nobody knows how much would never reach the limit."""
+    compiled = await compile_agent(agent(model="local:loop", tools=[add], limits=Limits(usd=Decimal(1))), resources)
+    watched = await run(compiled, says(key="unpriced"))
+    assert watched.code == "model_unpriced"
+    assert (await model_server.calls("unpriced"))["calls"] == 0
+
+
+async def test_what_an_agent_below_uses_counts_above_while_it_works(resources: Resources) -> None:
+    """Abuse 67: an agent below ends with the tokens of the one that asked it, whatever its own limits say."""
+    below = agent(model="local:loop", tools=[add], limits=Limits(steps=1000, tool_calls=1000)).model_copy(
+        update={"name": "below"}
+    )
+    boss = agent(tools=[ToolUse(use="agent", config={"agent": "below"})], limits=Limits(tokens=2000))
+    compiled = await compile_agent(boss, resources, {"below": below})
+    watched = await run(compiled, says(call=[call("ask_below", message="go")], say="done"))
+    assert watched.code == "token_limit_exceeded"
+    assert isinstance(watched.end, TurnFailed)
+    assert watched.end.usage.total_tokens < 4000
 
 
 @pytest.mark.parametrize(

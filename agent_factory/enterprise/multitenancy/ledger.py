@@ -18,9 +18,9 @@ from agent_factory.database.seats import hold_seats
 from agent_factory.database.session import Session
 from agent_factory.enterprise.multitenancy.errors import BudgetExceeded, LimitReached, QuotaExceeded
 from agent_factory.enterprise.multitenancy.known import KnownLimits
-from agent_factory.enterprise.multitenancy.limits import Amounts, Limit, Metric, Period, Spender, amount
+from agent_factory.enterprise.multitenancy.limits import NOBODY, Amounts, Limit, Metric, Period, Spender, amount
 from agent_factory.enterprise.multitenancy.settings import QuotaSettings
-from agent_factory.enterprise.multitenancy.statements import CLEAN, HELD, ROLL, SETTLE, SWEEP, TAKE
+from agent_factory.enterprise.multitenancy.statements import CLEAN, HELD, ROLL, SETTLE, SWEEP, TAKE, TELL
 from agent_factory.kit.clock import now
 from agent_factory.kit.errors import Problem, Unavailable
 from agent_factory.kit.ids import uuid7
@@ -208,6 +208,19 @@ class Ledger:
         else:
             counted = {metric.value: str(amount(value)) for metric, value in used.items()}
             self._work_on(self._finish(_End(held.id, counted, told, told=told is not None)))
+
+    async def tell(self, spender: Spender, used: Call) -> None:
+        """Add a call to the usage of the day that no step of a run tells of and no limit held."""
+        await self._pool.execute(
+            TELL,
+            spender.organization_id,
+            spender.agent_id or NOBODY,
+            spender.key_id or NOBODY,
+            used.model,
+            used.input_tokens,
+            used.output_tokens,
+            used.cost_usd,
+        )
 
     def heard(self, payload: str) -> None:
         """Look at an organisation's limits again, or at all of them for an empty payload: they were changed."""

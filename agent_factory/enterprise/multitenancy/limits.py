@@ -14,6 +14,9 @@ from agent_factory.kit.errors import FieldError, Invalid
 MOST = Decimal(10**15)
 """More than this of anything is a mistake."""
 
+NOBODY = UUID(int=0)
+"""Stands in usage where no agent, or no key, used anything."""
+
 FOREVER = datetime(1970, 1, 1, tzinfo=UTC)
 """When the period of a limit began that never starts again."""
 

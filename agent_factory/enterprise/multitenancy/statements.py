@@ -25,6 +25,17 @@ SWEEP = "select sweep_reservations($1, $2::uuid[], $3, $4)"
 
 ROLL = "select roll_usage(make_interval(secs => $1))"
 
+TELL = """
+insert into usage_days (organization_id, day, agent_id, key_id, model, calls, input_tokens, output_tokens, cost_usd)
+values ($1, (now() at time zone 'UTC')::date, $2, $3, $4, 1, $5, $6, $7)
+on conflict (organization_id, day, agent_id, key_id, model) do update set
+  calls = usage_days.calls + 1,
+  input_tokens = usage_days.input_tokens + excluded.input_tokens,
+  output_tokens = usage_days.output_tokens + excluded.output_tokens,
+  cost_usd = case when usage_days.cost_usd is null and excluded.cost_usd is null then null
+    else coalesce(usage_days.cost_usd, 0) + coalesce(excluded.cost_usd, 0) end
+"""
+
 CLEAN = """
 delete from meters m where m.held = 0 and (
   m.since > '1970-01-01 00:00:00+00' and m.since < now() - interval '400 days'

@@ -243,7 +243,7 @@ class ChatDecoder:
 
     def __init__(self, provider: str) -> None:
         """Start before the first byte."""
-        self.done = False
+        self.done = self.begun = False
         self._provider = provider
         self._parser = Parser()
         self._collected = _Collected(provider)
@@ -278,6 +278,7 @@ class ChatDecoder:
                 events += self._end()
             else:
                 events += self._chunk(data)
+            self.begun = True
         return events
 
     def _chunk(self, data: bytes) -> list[ModelEvent]:

@@ -20,7 +20,7 @@ from agent_factory.core.model import (
     ModelUnavailable,
 )
 from agent_factory.kit.clock import now
-from agent_factory.security.egress import EgressBlocked, EgressTimeout, EgressTooLarge
+from agent_factory.security.egress import EgressBlocked, EgressTimeout, EgressTooLarge, EgressUnreachable
 
 _TOO_LONG = re.compile(
     r"context[ _-]?(?:length|window|size)|prompt is too long|input is too long|max_model_len"
@@ -69,7 +69,9 @@ def no_answer(provider: str, error: Exception) -> ModelError:
         return ModelProtocolError(detail)
     if isinstance(error, EgressBlocked):
         return ModelRejected(detail)
-    return ModelUnavailable(detail)
+    unavailable = ModelUnavailable(detail)
+    unavailable.begun = not isinstance(error, EgressUnreachable)
+    return unavailable
 
 
 def _make(provider: str, status: int, headers: Mapping[str, str], message: str, codes: list[str]) -> ModelError:

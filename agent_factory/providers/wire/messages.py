@@ -178,7 +178,7 @@ class MessagesDecoder:
 
     def __init__(self, provider: str) -> None:
         """Start before the first byte."""
-        self.done = False
+        self.done = self.begun = False
         self._provider = provider
         self._parser = Parser()
         self._head: dict[str, Any] = {}
@@ -214,6 +214,7 @@ class MessagesDecoder:
             event = self._event(document)
             if event is not None:
                 events.append(event)
+            self.begun = True
         return events
 
     def _event(self, document: dict[str, Any]) -> ModelEvent | None:

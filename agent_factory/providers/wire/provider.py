@@ -9,6 +9,7 @@ import orjson
 from agent_factory.core.message import Reasoning, Text, ToolCall
 from agent_factory.core.model import (
     Done,
+    ModelError,
     ModelEvent,
     ModelInfo,
     ModelProtocolError,
@@ -34,6 +35,8 @@ class Decoder(Protocol):
     """Turns the bytes of one streamed answer into events."""
 
     done: bool
+    begun: bool
+    """Whether anything of an answer has come, also of what was dropped with an error."""
 
     def feed(self, chunk: bytes) -> list[ModelEvent]:
         """Take more bytes; a `Done` is the last event of all.
@@ -133,13 +136,17 @@ class WireProvider:
 
     async def _events(self, answer: StreamAnswer) -> AsyncGenerator[ModelEvent, None]:
         decoder = self._wire.decoder()
-        async for chunk in answer.chunks():
-            for event in decoder.feed(chunk):
+        try:
+            async for chunk in answer.chunks():
+                for event in decoder.feed(chunk):
+                    yield event
+                if decoder.done:
+                    return
+            for event in decoder.finish():
                 yield event
-            if decoder.done:
-                return
-        for event in decoder.finish():
-            yield event
+        except ModelError as error:
+            error.begun = decoder.begun
+            raise
 
     async def get_available_models(self) -> list[ModelInfo]:
         """List what `/models` names; empty where the server has no such list."""

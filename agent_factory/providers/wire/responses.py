@@ -136,7 +136,7 @@ class ResponsesDecoder:
 
     def __init__(self, provider: str) -> None:
         """Start before the first byte."""
-        self.done = False
+        self.done = self.begun = False
         self._provider = provider
         self._parser = Parser()
         self._items: dict[int, Any] = {}
@@ -162,6 +162,7 @@ class ResponsesDecoder:
                 event = self._event(parsed(self._provider, data))
                 if event is not None:
                     events.append(event)
+            self.begun = True
         return events
 
     def _event(self, document: dict[str, Any]) -> ModelEvent | None:

@@ -11,15 +11,15 @@ from agent_factory.runtime.guardrails.rule import Judge, Rule
 __all__ = ["Gate", "Guards", "Judge", "compile_guardrails"]
 
 
-def compile_guardrails(uses: Sequence[GuardrailUse], judge: Judge | None) -> Guards:
+def compile_guardrails(uses: Sequence[GuardrailUse], judge: Judge | None = None) -> Guards:
     """Compile an agent's rules; every fault is `Invalid` with a pointer below `/guardrails`.
 
-    `judge` asks a model; only the rule `topics` needs one.
+    `judge` asks a model; only the rule `topics` needs one, and `Guards.judged_by` may give it later.
     """
-    return Guards([_compile(use, judge, f"/guardrails/{index}") for index, use in enumerate(uses)])
+    return Guards([_compile(use, f"/guardrails/{index}") for index, use in enumerate(uses)], judge)
 
 
-def _compile(use: GuardrailUse, judge: Judge | None, at: str) -> Rule:
+def _compile(use: GuardrailUse, at: str) -> Rule:
     match use.use:
         case "pii":
             return pii.compile_pii(use, parse(pii.Config, use.config, at=f"{at}/config"))
@@ -30,4 +30,4 @@ def _compile(use: GuardrailUse, judge: Judge | None, at: str) -> Rule:
         case "schema":
             return shape.compile_schema(use, parse(shape.Config, use.config, at=f"{at}/config"), at)
         case "topics":
-            return topics.compile_topics(use, parse(topics.Config, use.config, at=f"{at}/config"), judge, at)
+            return topics.compile_topics(use, parse(topics.Config, use.config, at=f"{at}/config"), at)

@@ -2,10 +2,11 @@
 
 import asyncio
 from collections.abc import Sequence
+from copy import copy
 
 from agent_factory.core.guardrail import Action, GuardrailBlocked, Verdict
 from agent_factory.runtime.guardrails import documents
-from agent_factory.runtime.guardrails.rule import Rule, Seat
+from agent_factory.runtime.guardrails.rule import Judge, Rule, Seat
 from agent_factory.runtime.guardrails.scanner import Armed, Scanner
 
 _LONG = 100_000
@@ -22,9 +23,10 @@ class Guards:
     and its `reason` names rules and kinds, never what was found.
     """
 
-    def __init__(self, rules: Sequence[Rule]) -> None:
-        """Sort the rules by seat."""
+    def __init__(self, rules: Sequence[Rule], judge: Judge | None = None) -> None:
+        """Sort the rules by seat; `judge` is who is asked by those that ask."""
         self._rules = tuple(rules)
+        self._judge = judge
         self._armed: dict[Seat, tuple[Armed, ...]] = {
             seat: tuple(
                 Armed(rule.name, rule.actions[seat], finder)
@@ -38,6 +40,14 @@ class Guards:
         self.has_output = self._has("output")
         self.output_asks = any(rule.actions.get("output") == "ask" for rule in self._rules)
         """Whether a person may have to see an output before anything of it leaves."""
+        self.asks_judge = any(rule.asks_judge for rule in self._rules)
+        """Whether a model may have to be asked."""
+
+    def judged_by(self, judge: Judge) -> "Guards":
+        """Give the same rules with somebody else to ask."""
+        other = copy(self)
+        other._judge = judge  # noqa: SLF001 - its own class
+        return other
 
     def _has(self, seat: Seat) -> bool:
         return any(seat in rule.actions for rule in self._rules)
@@ -81,7 +91,7 @@ class Guards:
             check = rule.checks.get(seat)
             if check is None or not text or (rule.answers_only and not answer):
                 continue
-            verdict = await check(tool, text)
+            verdict = await check(tool, text, self._judge)
             text = verdict.text
             if verdict.action != "allow":
                 reasons.setdefault(verdict.action, []).append(verdict.reason)

@@ -14,7 +14,7 @@ from agent_factory.core.agent import GuardrailUse, Strict
 from agent_factory.core.guardrail import Action, Verdict
 from agent_factory.runtime.guardrails import documents
 from agent_factory.runtime.guardrails.finder import Finder
-from agent_factory.runtime.guardrails.rule import Check, Rule, Seat, actions
+from agent_factory.runtime.guardrails.rule import Check, Judge, Rule, Seat, actions
 
 
 class Config(Strict):
@@ -148,7 +148,7 @@ def compile_injection(use: GuardrailUse, config: Config) -> Rule:
 
 
 def _scorer(config: Config, action: Action) -> Check:
-    async def check(_tool: str, text: str) -> Verdict:
+    async def check(_tool: str, text: str, _judge: Judge | None) -> Verdict:
         document = documents.read(text)
         words = text if document is None else documents.words(document)
         found = score(words) if len(words) <= _LONG else await asyncio.to_thread(score, words)

@@ -22,8 +22,8 @@ SEATS: dict[str, tuple[Seat, ...]] = {
 Judge = Callable[[str, dict[str, Any]], Awaitable[dict[str, Any]]]
 """Asks a model: a prompt and the JSON Schema of the answer; raises when there is none."""
 
-Check = Callable[[str, str], Awaitable[Verdict]]
-"""Decides on a whole text; the first argument is the tool's name, empty elsewhere."""
+Check = Callable[[str, str, Judge | None], Awaitable[Verdict]]
+"""Decides on a whole text; the first argument is the tool's name, empty elsewhere, the last one who may be asked."""
 
 
 class Rule(msgspec.Struct, frozen=True):
@@ -35,6 +35,7 @@ class Rule(msgspec.Struct, frozen=True):
     checks: Mapping[Seat, Check] = {}
     answers_only: bool = False
     """Whether only the final answer is meant, not words beside a tool call nor thoughts."""
+    asks_judge: bool = False
 
     @property
     def holdback(self) -> int | None:

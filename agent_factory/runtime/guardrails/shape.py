@@ -8,7 +8,7 @@ from agent_factory.core.agent import GuardrailUse, Strict
 from agent_factory.core.guardrail import Action, Verdict
 from agent_factory.core.schema import Schema
 from agent_factory.kit.errors import FieldError, Invalid
-from agent_factory.runtime.guardrails.rule import Check, Rule, Seat, actions, refuse_redact
+from agent_factory.runtime.guardrails.rule import Check, Judge, Rule, Seat, actions, refuse_redact
 
 _SHOWN = 5
 """Faults in a reason; the first ones say enough."""
@@ -44,7 +44,7 @@ def compile_schema(use: GuardrailUse, config: Config, at: str) -> Rule:
 
 
 def _check(schemas: dict[str, Schema], action: Action) -> Check:
-    async def check(tool: str, text: str) -> Verdict:
+    async def check(tool: str, text: str, _judge: Judge | None) -> Verdict:
         schema = schemas.get(tool)
         if schema is None:
             return Verdict("allow", text)

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from agent_factory.core.agent import GuardrailUse, Strict
 from agent_factory.core.guardrail import Action, Verdict
-from agent_factory.kit.errors import FieldError, Invalid
+from agent_factory.kit.errors import FieldError, Invalid, Kind, Problem
 from agent_factory.runtime.guardrails.rule import Check, Judge, Rule, Seat, actions, refuse_redact
 
 _ANSWER = {
@@ -31,35 +31,34 @@ class Config(Strict):
     denied: tuple[str, ...] = Field(default=(), max_length=50)
 
 
-def compile_topics(use: GuardrailUse, config: Config, judge: Judge | None, at: str) -> Rule:
+def compile_topics(use: GuardrailUse, config: Config, at: str) -> Rule:
     """Compile; by default input and output are judged, and what is off topic is blocked.
 
-    A judge that fails or answers nonsense counts as a refusal. Output is held
-    back until it is whole and judged.
+    A judge that fails or answers nonsense counts as a refusal; where nothing is
+    left to ask it for, that is told. Output is held back until it is whole and
+    judged.
     """
     refuse_redact(use, at)
     if not config.allowed and not config.denied:
         raise Invalid(
             "The guardrail 'topics' has no topics.", errors=[FieldError(f"{at}/config", "set allowed or denied")]
         )
-    if judge is None:
-        raise Invalid(
-            "The guardrail 'topics' needs a model to judge.",
-            errors=[FieldError(at, "no model is configured that could judge topics")],
-        )
     defaults: dict[Seat, Action] = {"input": "block", "output": "block"}
     if use.on is not None:
         defaults |= {"tool_call": "block", "tool_result": "block"}
     seats = actions(use, defaults)
-    checks: dict[Seat, Check] = {seat: _check(config, judge, action) for seat, action in seats.items()}
-    return Rule(name="topics", actions=seats, checks=checks)
+    checks: dict[Seat, Check] = {seat: _check(config, action) for seat, action in seats.items()}
+    return Rule(name="topics", actions=seats, checks=checks, asks_judge=True)
 
 
-def _check(config: Config, judge: Judge, action: Action) -> Check:
-    async def check(_tool: str, text: str) -> Verdict:
+def _check(config: Config, action: Action) -> Check:
+    async def check(_tool: str, text: str, judge: Judge | None) -> Verdict:
+        assert judge is not None, "a turn gives its guardrails somebody to ask"
         try:
             answer = await judge(_prompt(config, text), _ANSWER)
-        except Exception as error:  # noqa: BLE001 - whatever keeps the judge from answering, the text was not accepted
+        except Exception as error:
+            if isinstance(error, Problem) and error.kind is Kind.BUDGET:
+                raise
             return Verdict(action, text, f"topics (the judge failed: {type(error).__name__}; try again)")
         acceptable: Any = answer.get("acceptable")
         if acceptable is True:

@@ -13,8 +13,9 @@ from sqlalchemy.dialects.postgresql import insert
 from agent_factory.database.base import owned_by
 from agent_factory.database.models import BudgetRow, MeterRow, QuotaRow
 from agent_factory.database.session import ReadSession, Session
+from agent_factory.enterprise.multitenancy.limits import NOBODY
 from agent_factory.security.auth import Actor
-from agent_factory.services.billing.rules import NOBODY, Dimension, Place, Span
+from agent_factory.services.billing.rules import Dimension, Place, Span
 
 _USED = """
     select day, agent_id, key_id, model, runs, calls, unconfirmed, input_tokens, output_tokens, cost_usd

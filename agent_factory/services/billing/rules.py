@@ -20,9 +20,6 @@ BUDGETED = (Metric.USD, Metric.TOKENS, Metric.TOOL_CALLS, Metric.RUNS)
 
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
-NOBODY = UUID(int=0)
-"""Stands in usage where no agent, or no key, used anything."""
-
 
 class Dimension(StrEnum):
     """By what usage is told apart, beside the day."""

@@ -19,7 +19,12 @@ Deploy = Callable[..., Awaitable[str]]
 async def app(database_url: str, model_server: ModelServer) -> AsyncGenerator[FastAPI, None]:
     """Every room and a worker in this process; `openai:…` is the model server, at the prices of the vendor."""
     models = {
-        "endpoints": {"double": Endpoint(url=model_server.url)},
+        "endpoints": {
+            "double": Endpoint(url=model_server.url),
+            "priced": Endpoint(url=model_server.url),
+            "nowhere": Endpoint(url="http://127.0.0.1:1/v1"),
+        },
+        "prices": {"priced:*": {"input": 10, "output": "20.00"}},
         "openai_base_url": model_server.url,
         "openai_api_key": "key",
     }

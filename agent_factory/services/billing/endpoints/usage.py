@@ -9,8 +9,9 @@ from agent_factory.api.access import needs
 from agent_factory.api.dependencies import ActorDep, PlatformDep, Reader
 from agent_factory.api.routing import router
 from agent_factory.api.schemas import Id
+from agent_factory.enterprise.multitenancy.limits import NOBODY
 from agent_factory.services.billing import service
-from agent_factory.services.billing.rules import NOBODY, Dimension, read_place
+from agent_factory.services.billing.rules import Dimension, read_place
 from agent_factory.services.billing.schemas import Day, QuotaList, QuotaOut, UsageOut, UsagePage
 
 organizations = router("/api/v1/organizations", "organizations")
