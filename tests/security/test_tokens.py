@@ -1,9 +1,11 @@
 """Access tokens: what is ours and in time is believed, every forgery is refused alike (S29; abuse 2 to 10)."""
 
+import asyncio
 import base64
 import json
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +20,11 @@ from joserfc.jwk import ECKey
 from agent_factory.database.session import Database
 from agent_factory.database.settings import DatabaseSettings
 from agent_factory.kit import ids
+from agent_factory.kit.clock import now
 from agent_factory.kit.ids import uuid7
 from agent_factory.security.encryption import EncryptionSettings, Vault, open_vault
 from agent_factory.security.tokens import AuthSettings, BadToken, Subject, Tokens
+from agent_factory.security.tokens import tokens as of_tokens
 from tests.security.conftest import Server
 from tests.services.auth.people import log_in, make_person
 from tests.serving import Client, client_of
@@ -39,6 +43,11 @@ def decoded(part: str) -> Json:
     return json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
 
 
+def written(part: Any) -> bytes:
+    """Write JSON as our own tokens do."""
+    return json.dumps(part, separators=(",", ":")).encode()
+
+
 class Forge:
     """A good token, taken apart, and the key that signed it."""
 
@@ -53,7 +62,7 @@ class Forge:
     def signed(self, header: Any = None, claims: Any = None, private: ec.EllipticCurvePrivateKey | None = None) -> str:
         """Sign whatever it is with a private key, by default the right one."""
         said = ".".join(
-            encoded(part if isinstance(part, bytes) else json.dumps(part).encode())
+            encoded(part if isinstance(part, bytes) else written(part))
             for part in (self.header if header is None else header, self.claims if claims is None else claims)
         )
         r, s = decode_dss_signature((private or self.private).sign(said.encode(), ec.ECDSA(hashes.SHA256())))
@@ -152,6 +161,34 @@ FORGERIES: dict[str, Callable[[Forge], str]] = {
     "claims that are no JSON": lambda f: f.signed(claims=b"{"),
     "four parts": lambda f: f.token + ".x",
     "the refresh token": lambda f: f.refresh,
+    "b64 false": lambda f: f.headed(b64=False),
+    "zip": lambda f: f.headed(zip="DEF"),
+    "a token inside of a token": lambda f: f.headed(cty="JWT"),
+    "a nested token as the claims": lambda f: f.signed(claims=f.token.encode()),
+    "kid beyond all bounds": lambda f: f.headed(kid="A" * 7000),
+    "kid with a NUL": lambda f: f.headed(kid=f.header["kid"][:-1] + "\0"),
+    "a header that stands twice": lambda f: f.signed(
+        header=written(f.header).replace(b'"alg"', b'"alg":"none","alg"', 1)
+    ),
+    "a header in UTF-16": lambda f: f.signed(header=json.dumps(f.header).encode("utf-16")),
+    "a claim that stands twice": lambda f: f.signed(
+        claims=written(f.claims).replace(b'"org"', b'"org":"org_x","org"', 1)
+    ),
+    "claims with spaces between them": lambda f: f.signed(claims=json.dumps(f.claims).encode()),
+    "claims in another order": lambda f: f.signed(claims=dict(reversed(f.claims.items()))),
+    "claims that nest without end": lambda f: f.signed(claims=b'{"iss":' + b"[" * 4000),
+    "iat negative": lambda f: f.claiming(iat=-1),
+    "exp true": lambda f: f.claiming(exp=True),
+    "exp of too many digits": lambda f: f.signed(
+        claims=written(f.claims).replace(str(f.claims["exp"]).encode(), b"9" * 5000)
+    ),
+    "sub with a NUL": lambda f: f.claiming(sub=f.claims["sub"] + "\0"),
+    "sub in another spelling": lambda f: f.claiming(sub=f.claims["sub"].upper()),
+    "a signature that is not written canonically": lambda f: f.token[:-1] + chr(ord(f.token[-1]) + 1),
+    "a signature with more behind it": lambda f: f"{f.token}AAAA",
+    "padding": lambda f: f"{f.token}==",
+    "a line break behind it": lambda f: f"{f.head}.{f.body}.{f.mark[:-1]}\t",
+    "longer than any": lambda f: f.claiming(jti="x" * 9000),
 }
 
 
@@ -261,3 +298,56 @@ async def test_what_is_published_holds_no_private_part(anyone: Client, forge: Fo
     for key in keys:
         assert key.keys() == {"kty", "crv", "x", "y", "kid", "use", "alg"}
         ECKey.import_key(key)
+
+
+async def test_rotations_are_noticed_by_nobody_while_two_processes_sign_and_verify(
+    fresh_database: Database, fresh_vault: Vault
+) -> None:
+    """S29: every token is good in both processes from its first moment on, also the first of a new key."""
+    options = {"believed_seconds": 0.25, "publish_seconds": 1}
+    here, there = (made(fresh_database, fresh_vault, **options) for _ in range(2))
+    rotating = True
+    kids = {decoded((await here.issue(SUBJECT)).split(".")[0])["kid"]}
+
+    async def use(one: Tokens, other: Tokens) -> int:
+        verified = 0
+        while rotating:
+            token = await one.issue(SUBJECT)
+            kids.add(decoded(token.split(".")[0])["kid"])
+            for each in (other, one):
+                assert (await each.verify(token)).subject() == SUBJECT
+                verified += 1
+        return verified
+
+    async def rotate() -> None:
+        nonlocal rotating
+        for _ in range(4):
+            newest = await here.rotate()
+            async with asyncio.timeout(20):
+                while newest not in kids:
+                    kids.add(decoded((await there.issue(SUBJECT)).split(".")[0])["kid"])
+        rotating = False
+
+    async with asyncio.TaskGroup() as group:
+        users = [group.create_task(use(one, other)) for one, other in ((here, there), (there, here)) * 2]
+        group.create_task(rotate())
+    assert len(kids) == 5
+    assert min(user.result() for user in users) > 0
+
+
+async def test_a_process_whose_clock_is_late_signs_with_a_key_that_it_has(
+    fresh_database: Database, fresh_vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others have made the key that it would take silent already."""
+    tokens = made(fresh_database, fresh_vault, believed_seconds=0, publish_seconds=0)
+    await tokens.issue(SUBJECT)
+    for _ in range(2):
+        await tokens.rotate()
+    late = made(fresh_database, fresh_vault, believed_seconds=0, publish_seconds=0)
+    monkeypatch.setattr(of_tokens, "now", lambda: now() - timedelta(seconds=30))
+    assert (await late.verify(await late.issue(SUBJECT))).subject() == SUBJECT
+
+
+async def test_who_keeps_the_published_keys_as_long_as_told_knows_each_before_it_signs(anyone: Client) -> None:
+    kept = (await anyone.get("/.well-known/jwks.json")).headers["cache-control"]
+    assert int(kept.rpartition("=")[2]) <= AuthSettings().publish_seconds

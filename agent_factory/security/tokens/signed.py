@@ -118,6 +118,8 @@ def read(token: str, key: ECKey, rules: Rules, now: int) -> Claims:
         claims = _claims.decode(payload)
     except (JoseError, ValueError, msgspec.DecodeError):
         raise invalid() from None
+    if msgspec.json.encode(claims) != payload:
+        raise invalid()  # ours have one form only, in which nothing stands twice
     if claims.iss != rules.issuer or claims.aud != rules.audience or not _timely(claims, rules, now):
         raise invalid()
     return claims

@@ -104,7 +104,7 @@ class Tokens:
 
     async def _opened(self, signer: SigningKey) -> ECKey:
         if self._private is None or self._private[0] != signer.kid:
-            assert signer.private is not None, "a key is silent only after its successor has signed"
+            assert signer.private is not None, "it was chosen among those that can sign"
             text = await self._vault.decrypt(None, _place(signer.kid), signer.private)
             self._private = (signer.kid, ECKey.import_key(msgspec.json.decode(text)))
         return self._private[1]
@@ -156,9 +156,10 @@ class Tokens:
 
 
 def _signing(known: _Known) -> SigningKey:
-    """Give the newest key whose time has come."""
+    """Give the newest key whose time has come; for a clock that is late, the oldest that can sign at all."""
     moment = now()
-    return next((key for key in reversed(known.keys) if key.signs_from <= moment), known.keys[0])
+    able = [key for key in known.keys if key.private is not None]
+    return next((key for key in reversed(able) if key.signs_from <= moment), able[0])
 
 
 def _verifier(key: SigningKey) -> ECKey:

@@ -202,6 +202,19 @@ async def test_a_token_works_once(app: FastAPI, anyone: Client) -> None:
     assert [a.status_code for a in logins].count(200) == 1
 
 
+async def test_a_token_that_many_use_at_once_works_once(app: FastAPI, anyone: Client) -> None:
+    """Abuse 17: whoever is first has the account, and exactly one is."""
+    person = await make_person(app)
+    token = await ask_reset(app, anyone, person)
+    words = [f"quite-another-horse-{n}{n}" for n in range(20)]
+    bodies = [{"email": person.email, "token": token, "password": each} for each in words]
+    answers = await asyncio.gather(*(anyone.post(RESET, json=body) for body in bodies))
+    won = [word for word, answer in zip(words, answers, strict=True) if answer.status_code == 204]
+    assert len(won) == 1
+    assert {answer.status_code for answer in answers} == {204, 422}
+    assert (await log_in(anyone, person, won[0])).status_code == 200
+
+
 async def test_a_token_is_good_for_its_own_account_and_purpose_only(app: FastAPI, anyone: Client) -> None:
     """Abuse 17: another's token, and one for something else."""
     person, victim = await make_person(app), await make_person(app)

@@ -1,6 +1,7 @@
 """API keys: made once, listed without their secret, verified fast, refused soon after they are revoked."""
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -10,9 +11,10 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import event, update
 
-from agent_factory.database.models import ApiKeyRow
+from agent_factory.database.models import ApiKeyRow, UserRow
 from agent_factory.database.session import Database
 from agent_factory.kit.clock import now, rfc3339
+from agent_factory.security import rbac
 from agent_factory.security.auth import Actor
 from agent_factory.security.encryption import Vault
 from agent_factory.security.tokens import AuthSettings, Tokens
@@ -253,3 +255,60 @@ async def test_a_services_key_needs_scopes_and_is_nobodys(client: Client, app: F
         assert (await service_client.post("/api/v1/agents", json={"name": "a", "model": "demo"})).status_code == 403
     listed = (await client.get("/api/v1/api-keys", params={"mine": "true"})).json()["data"]
     assert {key["kind"] for key in listed} == {"personal"}
+
+
+async def test_a_key_that_expires_makes_none_that_outlives_it(client: Client, app: FastAPI) -> None:
+    """Abuse 46: what was lent for an hour is not handed on for ever."""
+    end = rfc3339(now() + timedelta(hours=1))
+    async with await keyed(client, app, expires_at=end) as lent:
+        made = await lent.post("/api/v1/api-keys", json={"name": "another"})
+        assert made.json()["expires_at"] == end
+        service_key = {"name": "x", "kind": "service", "scopes": ["agent:read"]}
+        assert (await lent.post("/api/v1/api-keys", json=service_key)).json()["expires_at"] == end
+        later = rfc3339(now() + timedelta(hours=2))
+        refused = await lent.post("/api/v1/api-keys", json={"name": "x", "expires_at": later})
+        assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/expires_at")
+        sooner = rfc3339(now() + timedelta(minutes=2))
+        assert (await lent.post("/api/v1/api-keys", json={"name": "x", "expires_at": sooner})).status_code == 201
+    assert (await client.post("/api/v1/api-keys", json={"name": "x"})).json()["expires_at"] is None
+
+
+async def test_a_key_is_not_believed_beyond_its_end(new_ring: NewRing, client: Client) -> None:
+    soon = rfc3339(now() + timedelta(seconds=2))
+    made = await client.post("/api/v1/api-keys", json={"name": "x", "expires_at": soon})
+    ring = new_ring()
+    await ring.verify(made.json()["key"])
+    (known,) = ring._verified.values()
+    assert known.until - time.monotonic() <= 2
+    await ring.close()
+
+
+async def test_a_key_follows_the_rights_of_its_owner_and_a_services_key_its_scopes(
+    new_ring: NewRing, client: Client, database: Database, actor: Actor
+) -> None:
+    """Abuse 13: in two processes that know both, once what they believe is over."""
+    wide = {"name": "x", "scopes": ["agent:*"]}
+    mine = (await client.post("/api/v1/api-keys", json=wide)).json()["key"]
+    services = (await client.post("/api/v1/api-keys", json={**wide, "kind": "service"})).json()["key"]
+    async with database.system() as session:
+        await session.execute(update(UserRow).where(UserRow.id == actor.user_id).values(role="viewer"))
+    for ring in (new_ring(), new_ring()):
+        assert not rbac.may(await ring.verify(mine), "agent:create")
+        assert rbac.may(await ring.verify(mine), "agent:read")
+        assert rbac.may(await ring.verify(services), "agent:create"), "it is the service's own"
+        assert not rbac.may(await ring.verify(services), "workflow:read")
+        await ring.close()
+
+
+async def test_a_revoked_key_that_is_still_believed_makes_no_key(
+    client: Client, app: FastAPI, database: Database
+) -> None:
+    """What a process believes for five seconds is not made to last."""
+    async with await keyed(client, app) as stolen:
+        assert (await stolen.get("/api/v1/auth/me")).status_code == 200
+        async with database.system() as session:  # as another process does
+            whose = ApiKeyRow.user_id == client.actor.user_id
+            await session.execute(update(ApiKeyRow).where(whose, ApiKeyRow.name == "another").values(revoked_at=now()))
+        assert (await stolen.get("/api/v1/auth/me")).status_code == 200, "it is still believed here"
+        assert (await stolen.post("/api/v1/api-keys", json={"name": "kept"})).status_code == 401
+        assert (await stolen.get("/api/v1/auth/me")).status_code == 401, "and not any more"

@@ -270,6 +270,11 @@ async def test_an_unknown_address_is_throttled_as_a_known_one_is(app: FastAPI, a
     email = f"nobody-{uuid7().hex}@example.com"
     answers = [await log_in(anyone, email, OTHER_PASSWORD) for _ in range(12)]
     assert [a.status_code for a in answers] == [401] * 10 + [429] * 2
+    known = await make_person(app)
+    late = [await log_in(anyone, known, OTHER_PASSWORD) for _ in range(12)][-1]
+    assert _without_id(late) == _without_id(answers[-1])
+    assert set(late.headers) == set(answers[-1].headers)
+    assert abs(int(late.headers["retry-after"]) - int(answers[-1].headers["retry-after"])) <= 60
 
 
 async def test_one_network_address_cannot_try_many_accounts(database_url: str) -> None:

@@ -123,6 +123,18 @@ async def test_each_recovery_code_stands_in_once(own: Client, anyone: Client, pe
         assert (await own.get("/api/v1/auth/account")).json()["recovery_codes_left"] == 9 - n
 
 
+async def test_a_recovery_code_that_many_use_at_once_works_once(own: Client, anyone: Client, person: Person) -> None:
+    """Also where nothing else would stop them: each from a device of its own."""
+    _, codes = await with_second_factor(own)
+    devices = [(await log_in(anyone, person, otp=code)).json()["device"] for code in codes[1:7]]
+    guesses = (log_in(anyone, person, otp=codes[0], device=devices[n % 6]) for n in range(24))
+    statuses = [answer.status_code for answer in await asyncio.gather(*guesses)]
+    assert statuses.count(200) == 1
+    assert set(statuses) <= {200, 401, 429}
+    left = (await own.get("/api/v1/auth/account")).json()["recovery_codes_left"]
+    assert left == 3
+
+
 async def test_another_persons_recovery_code_is_none(app: FastAPI, own: Client, anyone: Client, person: Person) -> None:
     await with_second_factor(own)
     other = await make_person(app)

@@ -91,7 +91,7 @@ async def test_of_many_who_refresh_at_once_one_gets_tokens_and_nobody_is_thrown_
     anyone: Client, person: Person
 ) -> None:
     first = await begun(anyone, person)
-    answers = await asyncio.gather(*(refreshed(anyone, first) for _ in range(20)))
+    answers = await asyncio.gather(*(refreshed(anyone, first) for _ in range(50)))
     given = [a.json() for a in answers if a.status_code == 200]
     assert len(given) == 1
     assert {a.status_code for a in answers} <= {200, 409}
@@ -154,6 +154,25 @@ async def test_a_person_sees_where_he_is_logged_in_and_ends_one(anyone: Client, 
     assert (await anyone.delete(path, headers=bearer(mine))).status_code == 204
     assert await status(anyone, other) == 401
     assert await status(anyone, mine) == 200
+
+
+async def test_a_list_of_sessions_holds_nothing_that_opens_one(
+    anyone: Client, database: Database, person: Person
+) -> None:
+    """S202: neither there nor in the table is a token, or what one could be guessed from."""
+    pair = await begun(anyone, person)
+    shown = (await anyone.get("/api/v1/auth/sessions", headers=bearer(pair))).text
+    row = await database.pool.fetchval(
+        "select row_to_json(l)::text from logins l where id = $1", decode("lgn", pair["session_id"])
+    )
+    family, own = pair["refresh_token"][31:74], pair["refresh_token"][75:]
+    for secret in (family, own, pair["access_token"].rpartition(".")[2], pair["device"]):
+        assert len(secret) > 20
+        assert secret not in shown
+        assert secret not in row
+    assert set((await anyone.get("/api/v1/auth/sessions", headers=bearer(pair))).json()["data"][0]) == {
+        "id", "organization_id", "device", "address", "created_at", "refreshed_at", "expires_at", "current",
+    }  # fmt: skip
 
 
 async def test_a_key_has_no_session(client: Client) -> None:

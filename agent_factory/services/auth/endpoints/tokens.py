@@ -78,5 +78,7 @@ async def end_session(credentials: CredentialsDep, actor: ActorDep, login_id: Lo
 @open_to_all("public keys are for everybody")
 async def jwks(platform: PlatformDep, response: Response) -> dict[str, Any]:
     """Give the public keys of access tokens, as a JWK set (RFC 7517)."""
-    response.headers["Cache-Control"] = f"public, max-age={_PUBLIC_SECONDS}"
+    # who keeps them for longer than a key is published in advance would not know it when it signs
+    seconds = min(_PUBLIC_SECONDS, int(platform.tokens.settings.publish_seconds))
+    response.headers["Cache-Control"] = f"public, max-age={seconds}"
     return await platform.tokens.published()

@@ -7,7 +7,7 @@ import msgspec
 
 from agent_factory.database.models import ApiKeyRow, UserRow
 from agent_factory.database.session import ReadSession, Session
-from agent_factory.kit.clock import now
+from agent_factory.kit.clock import now, rfc3339
 from agent_factory.kit.errors import FieldError, Invalid
 from agent_factory.kit.ids import encode, uuid7
 from agent_factory.kit.pages import Page, page
@@ -49,8 +49,9 @@ async def issue_key(session: Session, user: UserRow, *, name: str) -> IssuedKey:
 
 
 async def create_key(session: Session, actor: Actor, wanted: WantedKey) -> IssuedKey:
-    """Make a key that can do no more than the caller can now; raises `Invalid` or `Denied`."""
+    """Make a key that can do no more than the caller can now, and for no longer; raises `Invalid` or `Denied`."""
     _check(wanted)
+    wanted = await _within_its_maker(session, actor, wanted)
     if wanted.kind == "service":
         return await _create_for_service(session, actor, wanted)
     scopes = sorted(actor.scopes) if wanted.scopes is None else sorted(set(wanted.scopes))
@@ -82,6 +83,17 @@ async def revoke_key(session: Session, actor: Actor, key_id: UUID) -> None:
     row = await get_key(session, actor, key_id)
     if row.revoked_at is None:
         row.revoked_at = now()
+
+
+async def _within_its_maker(session: ReadSession, actor: Actor, wanted: WantedKey) -> WantedKey:
+    """Let no key outlive the one that made it: what was lent for a while is not handed on for ever."""
+    maker = await queries.key(session, actor, actor.key_id, None) if actor.key_id is not None else None
+    if maker is None or maker.expires_at is None:
+        return wanted
+    if wanted.expires_at is not None and wanted.expires_at > maker.expires_at:
+        fault = FieldError("/expires_at", f"has to be {rfc3339(maker.expires_at)} at the latest, as that of your key")
+        raise Invalid("Such a key cannot be made.", errors=[fault])
+    return msgspec.structs.replace(wanted, expires_at=wanted.expires_at or maker.expires_at)
 
 
 async def _create_for_service(session: Session, actor: Actor, wanted: WantedKey) -> IssuedKey:

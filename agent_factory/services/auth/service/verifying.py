@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import math
 import time
 from datetime import timedelta
 from uuid import UUID
@@ -10,6 +11,7 @@ import msgspec
 import structlog
 
 from agent_factory.database.session import Database
+from agent_factory.kit.clock import now
 from agent_factory.kit.errors import Problem
 from agent_factory.kit.mailbox import same_for_all
 from agent_factory.security.auth import Actor
@@ -125,7 +127,8 @@ class Credentials:
             organization_status=standing.organization,
         )
         self._note(key.id)
-        return _Verified(actor, asked + self.tokens.settings.believed_seconds)
+        lasts = math.inf if key.expires_at is None else (key.expires_at - now()).total_seconds()
+        return _Verified(actor, asked + min(self.tokens.settings.believed_seconds, lasts))
 
     async def _look_at_token(self, secret: str) -> _Verified:
         asked = time.monotonic()

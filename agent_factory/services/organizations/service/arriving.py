@@ -79,7 +79,9 @@ async def register(
             return
         again = account is not None
         account = await auth.create_account(session, email=email, password=hashed, name=name)
-        if not again:
+        if again:
+            await _in_vain(session, account, organization)
+        else:
             row, owner = await found_for(session, account, organization)
             await record(session, _event("auth.registered", row.id, owner))
         await auth.send_verification(session, platform.mail, account)
