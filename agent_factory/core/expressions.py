@@ -13,13 +13,23 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, cast
 
-from agent_factory.core.functions import FUNCTIONS, MAX_ITEMS, MAX_TEXT, number, sized
+from agent_factory.core.functions import DEEP, FUNCTIONS, MAX_ITEMS, MAX_TEXT, number, sized, weighed
 from agent_factory.kit.errors import Invalid
 
 MAX_CHARACTERS = 2_000
 MAX_NODES = 400
 MAX_DEPTH = 40
 """Nesting of brackets in the text, and of nodes in the tree."""
+
+MAX_WORK = 8_000_000
+"""What one evaluation may make, and read through and through, in characters; an item counts as `_ITEM` of them."""
+
+_ITEM = 10
+_THROUGH = 3
+"""How much longer it takes to walk through all that a value holds than to copy its text."""
+
+_PARSED = 4
+"""How much more memory a parsed value may take than its text."""
 
 _STRINGS = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*\"""")
 
@@ -35,6 +45,36 @@ class Context(Protocol):
 
 
 Expression = Callable[[Context], Value]
+
+
+class _Run:
+    """One evaluation: its values, and how much it may still read and make."""
+
+    __slots__ = ("_left", "get")
+
+    def __init__(self, context: Context) -> None:
+        self.get = context.get
+        self._left = MAX_WORK
+
+    def spend(self, value: Value, times: int = 1) -> None:
+        """Count a value that was made, without what it holds: each is bounded, and by this all of them together."""
+        if isinstance(value, str):
+            self._left -= len(value) * times
+        elif isinstance(value, list | dict):
+            self._left -= len(cast("list[Value]", value)) * _ITEM * times
+        if self._left < 0:
+            raise ValueError(_TOO_MUCH)
+
+    def weigh(self, value: Value) -> None:
+        """Count a value that is read with all that it holds."""
+        try:
+            self._left -= weighed(value, self._left // _THROUGH) * _THROUGH
+        except ValueError:
+            raise ValueError(_TOO_MUCH) from None
+
+
+_TOO_MUCH = "this is more than one expression may read and make"
+_Part = Callable[[_Run], Value]
 
 
 class ExpressionInvalid(Invalid):
@@ -72,9 +112,11 @@ def compile_named(text: str) -> tuple[Expression, set[str]]:
 
     def evaluate(context: Context) -> Value:
         try:
-            return run(context)
+            return run(_Run(context))
         except ExpressionFailed:
             raise
+        except RecursionError:
+            raise ExpressionFailed(f"{text.strip()[:200]!r}: the values are nested too deeply") from None
         except (TypeError, ValueError, ArithmeticError, LookupError) as error:
             raise ExpressionFailed(f"{text.strip()[:200]!r}: {error}") from None
 
@@ -119,7 +161,7 @@ def _parse(text: str) -> ast.Expression:
 _WORDS: dict[str, Value] = {"true": True, "false": False, "null": None, "none": None}
 
 
-def _compile(node: ast.expr, depth: int) -> Expression:
+def _compile(node: ast.expr, depth: int) -> _Part:
     if depth > MAX_DEPTH:
         raise ExpressionInvalid(f"An expression nests at most {MAX_DEPTH} deep.")
     compiler = _COMPILERS.get(type(node))
@@ -128,7 +170,7 @@ def _compile(node: ast.expr, depth: int) -> Expression:
     return compiler(node, depth + 1)
 
 
-def _constant(node: ast.Constant, _depth: int) -> Expression:
+def _constant(node: ast.Constant, _depth: int) -> _Part:
     value = node.value
     if value is not None and not isinstance(value, bool | int | float | str):
         raise ExpressionInvalid(f"A literal of type {type(value).__name__} is not part of expressions.")
@@ -146,7 +188,7 @@ def _identifier(name: str) -> str:
     return name
 
 
-def _name(node: ast.Name, _depth: int) -> Expression:
+def _name(node: ast.Name, _depth: int) -> _Part:
     name = _identifier(node.id)
     if name in _WORDS:
         value = _WORDS[name]
@@ -165,16 +207,16 @@ def _get(holder: Value, key: Value) -> Value:
     raise TypeError(f"{type_name(holder)} has no element {str(key)[:50]!r}")
 
 
-def _attribute(node: ast.Attribute, depth: int) -> Expression:
+def _attribute(node: ast.Attribute, depth: int) -> _Part:
     name, holder = _identifier(node.attr), _compile(node.value, depth)
 
-    def run(context: Context) -> Value:
+    def run(context: _Run) -> Value:
         return _get(holder(context), name)
 
     return run
 
 
-def _subscript(node: ast.Subscript, depth: int) -> Expression:
+def _subscript(node: ast.Subscript, depth: int) -> _Part:
     holder = _compile(node.value, depth)
     if isinstance(node.slice, ast.Slice):
         return _slice(holder, node.slice, depth)
@@ -182,23 +224,25 @@ def _subscript(node: ast.Subscript, depth: int) -> Expression:
     return lambda context: _get(holder(context), key(context))
 
 
-def _slice(holder: Expression, part: ast.Slice, depth: int) -> Expression:
+def _slice(holder: _Part, part: ast.Slice, depth: int) -> _Part:
     if part.step is not None:
         raise ExpressionInvalid("A slice has no step here.")
     low = _compile(part.lower, depth) if part.lower else None
     high = _compile(part.upper, depth) if part.upper else None
 
-    def run(context: Context) -> Value:
+    def run(context: _Run) -> Value:
         value = holder(context)
         if not isinstance(value, list | str):
             raise TypeError(f"{type_name(value)} cannot be sliced")
         items = cast("list[Value] | str", value)
-        return items[low(context) if low else None : high(context) if high else None]
+        cut = items[low(context) if low else None : high(context) if high else None]
+        context.spend(cut)
+        return cut
 
     return run
 
 
-def _list(node: ast.List, depth: int) -> Expression:
+def _list(node: ast.List, depth: int) -> _Part:
     items = [_compile(item, depth) for item in node.elts]
     return lambda context: [item(context) for item in items]
 
@@ -243,14 +287,17 @@ _COMPARES: dict[type[ast.cmpop], Callable[[Value, Value], bool]] = {
 }
 
 
-def _compare(node: ast.Compare, depth: int) -> Expression:
+def _compare(node: ast.Compare, depth: int) -> _Part:
     first = _compile(node.left, depth)
     rest = [(_COMPARES[type(op)], _compile(right, depth)) for op, right in zip(node.ops, node.comparators, strict=True)]
 
-    def run(context: Context) -> Value:
+    def run(context: _Run) -> Value:
         left = first(context)
         for compare, right in rest:
             value = right(context)
+            if isinstance(left, list | dict) and isinstance(value, list | dict):
+                context.weigh(left)
+                context.weigh(value)
             if not compare(left, value):
                 return False
             left = value
@@ -259,11 +306,11 @@ def _compare(node: ast.Compare, depth: int) -> Expression:
     return run
 
 
-def _bool(node: ast.BoolOp, depth: int) -> Expression:
+def _bool(node: ast.BoolOp, depth: int) -> _Part:
     parts = [_compile(value, depth) for value in node.values]
     stop = isinstance(node.op, ast.Or)
 
-    def run(context: Context) -> Value:
+    def run(context: _Run) -> Value:
         value = None
         for part in parts:
             value = part(context)
@@ -274,7 +321,7 @@ def _bool(node: ast.BoolOp, depth: int) -> Expression:
     return run
 
 
-def _unary(node: ast.UnaryOp, depth: int) -> Expression:
+def _unary(node: ast.UnaryOp, depth: int) -> _Part:
     operand = _compile(node.operand, depth)
     if isinstance(node.op, ast.Not):
         return lambda context: not operand(context)
@@ -306,25 +353,28 @@ _OPERATORS: dict[type[ast.operator], Callable[[Value, Value], Value]] = {
 }
 
 
-def _binary(node: ast.BinOp, depth: int) -> Expression:
+def _binary(node: ast.BinOp, depth: int) -> _Part:
     calculate = _OPERATORS.get(type(node.op))
     if calculate is None:
         raise ExpressionInvalid(f"{type(node.op).__name__} is not part of expressions.")
     left, right = _compile(node.left, depth), _compile(node.right, depth)
 
-    def run(context: Context) -> Value:
+    def run(context: _Run) -> Value:
         value = calculate(left(context), right(context))
-        return number(value) if isinstance(value, int | float) else value
+        if isinstance(value, int | float):
+            return number(value)
+        context.spend(value)
+        return value
 
     return run
 
 
-def _if(node: ast.IfExp, depth: int) -> Expression:
+def _if(node: ast.IfExp, depth: int) -> _Part:
     test, yes, no = _compile(node.test, depth), _compile(node.body, depth), _compile(node.orelse, depth)
     return lambda context: yes(context) if test(context) else no(context)
 
 
-def _call(node: ast.Call, depth: int) -> Expression:
+def _call(node: ast.Call, depth: int) -> _Part:
     if not isinstance(node.func, ast.Name) or node.func.id not in FUNCTIONS:
         known = ", ".join(sorted(FUNCTIONS))
         raise ExpressionInvalid(f"Only these functions can be called: {known}.")
@@ -332,13 +382,27 @@ def _call(node: ast.Call, depth: int) -> Expression:
         raise ExpressionInvalid("Functions take plain values by position.")
     name = node.func.id
     function, least, most = FUNCTIONS[name]
+    deep = name in DEEP
     if not least <= len(node.args) <= most:
         raise ExpressionInvalid(f"{name} takes {least} to {most} values, not {len(node.args)}.")
     arguments = [_compile(a, depth) for a in node.args]
-    return lambda context: function(*[a(context) for a in arguments])
+
+    def run(context: _Run) -> Value:
+        values = [a(context) for a in arguments]
+        for value in values:
+            if deep and isinstance(value, list | dict):
+                context.weigh(value)
+        if name == "parse_json":
+            context.spend(values[0], _PARSED)
+        made = function(*values)
+        if isinstance(made, str | list | dict):
+            context.spend(made)
+        return made
+
+    return run
 
 
-_COMPILERS: dict[type[ast.expr], Callable[[Any, int], Expression]] = {
+_COMPILERS: dict[type[ast.expr], Callable[[Any, int], _Part]] = {
     ast.Constant: _constant,
     ast.Name: _name,
     ast.Attribute: _attribute,

@@ -92,7 +92,7 @@ def _integer(value: Any) -> int:  # noqa: ANN401 - any JSON value is asked
     if isinstance(value, str):
         sized(len(value), 30)
         return int(number(int(value)))
-    return int(number(value))
+    return int(number(int(number(value))))
 
 
 def _decimal(value: Any) -> float:  # noqa: ANN401 - any JSON value is asked
@@ -124,7 +124,7 @@ def _round(value: Any, places: Any = 0) -> int | float:  # noqa: ANN401 - any JS
     places = _integer(places)
     if not -15 <= places <= 15:  # noqa: PLR2004 - a double has 15 to 17 digits
         raise ValueError("round takes -15 to 15 places")
-    return round(number(value), places) if places > 0 else int(round(number(value), places))
+    return number(round(number(value), places) if places > 0 else int(round(number(value), places)))
 
 
 def _range(count: Any) -> list[int]:  # noqa: ANN401 - any JSON value is asked
@@ -181,7 +181,7 @@ def _of_text(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def _of_number(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
     def run(value: Any) -> Any:  # noqa: ANN401 - any JSON value is asked
-        return function(number(value))
+        return number(function(number(value)))
 
     return run
 
@@ -206,7 +206,13 @@ def _json(value: Any) -> str:  # noqa: ANN401 - any JSON value is written
 
 
 def _total(items: list[Any]) -> int | float:
-    return sum(number(i) for i in items)
+    return number(sum(number(i) for i in items))
+
+
+def _sorted(items: list[Any]) -> list[Any]:
+    if not all(isinstance(i, str) for i in items):
+        return sorted(number(i) for i in items)
+    return sorted(items)
 
 
 def _reversed(items: list[Any]) -> list[Any]:
@@ -238,7 +244,7 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], int, int]] = {
     "replace": (_replace, 3, 3),
     "reverse": (_of_items(_reversed), 1, 1),
     "round": (_round, 1, 2),
-    "sort": (_of_items(sorted), 1, 1),
+    "sort": (_of_items(_sorted), 1, 1),
     "split": (_split, 2, 2),
     "starts_with": (_of_text(str.startswith), 2, 2),
     "str": (_string, 1, 1),
@@ -249,3 +255,6 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], int, int]] = {
     "values": (_of_object(lambda v: list(v.values())), 1, 1),
 }
 """Each function with the least and the most values that it takes."""
+
+DEEP = frozenset({"contains", "join", "json", "str", "unique"})
+"""Those that read values with all that they hold."""

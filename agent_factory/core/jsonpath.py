@@ -19,6 +19,9 @@ MAX_RESULTS = 100_000
 MAX_SEGMENTS = 50
 """Steps of one path."""
 
+_LETTERS = 256
+"""Characters of two texts that are compared in the time of one look."""
+
 _MAX_DEPTH = 20
 _MAX_INT = 2**53
 
@@ -463,15 +466,15 @@ def _equal(walk: _Walk, a: Value, b: Value) -> bool:
     if isinstance(a, bool) or isinstance(b, bool):  # to Python, true is 1
         return a is b
     if isinstance(a, str) and isinstance(b, str):
-        walk.visit(1 + len(a) // 256)
+        walk.visit(1 + min(len(a), len(b)) // _LETTERS)
         return a == b
     if isinstance(a, list) and isinstance(b, list):
         left, right = cast("list[Value]", a), cast("list[Value]", b)
-        walk.visit()
+        walk.visit(1 + min(len(left), len(right)))
         return len(left) == len(right) and all(_equal(walk, x, y) for x, y in zip(left, right, strict=True))
     if isinstance(a, dict) and isinstance(b, dict):
         one, two = cast("dict[str, Value]", a), cast("dict[str, Value]", b)
-        walk.visit()
+        walk.visit(1 + min(len(one), len(two)))
         return len(one) == len(two) and all(k in two and _equal(walk, v, two[k]) for k, v in one.items())
     return a == b
 
@@ -479,7 +482,10 @@ def _equal(walk: _Walk, a: Value, b: Value) -> bool:
 def _ordered(compare: Callable[[Value, Value], bool], *, equal: bool) -> Comparison:
     def run(walk: _Walk, a: Value, b: Value) -> bool:
         numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in (a, b))
-        if numbers or (isinstance(a, str) and isinstance(b, str)):
+        if isinstance(a, str) and isinstance(b, str):
+            walk.visit(1 + min(len(a), len(b)) // _LETTERS)
+            return compare(a, b)
+        if numbers:
             return compare(a, b)
         return equal and _equal(walk, a, b)
 

@@ -175,6 +175,9 @@ BIG: list[Any] = [[["x" * 1000] * 100] * 100] * 100
         ("$[?$[?$[?@ > 5000]]]", list(range(2000, 0, -1))),
         ("$[?count($[0:5000]) > 9]", list(range(5000))),
         ("$..[?@ == $]", BIG),
+        ("$[2][?$[0] == $[1]]", [list(range(50_000)), list(range(50_000)), [1] * 1_000]),
+        ("$[2][?$[0] == $[1]]", [dict.fromkeys(map(str, range(50_000)), 1)] * 2 + [[1] * 1_000]),
+        ("$[2][?$[0] < $[1]]", ["x" * 1_000_000 + "a", "x" * 1_000_000 + "b", [1] * 1_000]),
     ],
 )
 def test_a_path_that_looks_at_too_much_ends_with_an_error(path: str, value: Any) -> None:
