@@ -133,6 +133,7 @@ _TYPES = {"sequence": "bigint", "position": "bigint", "sealed_at": "timestamptz"
 )
 
 _LOCK = "select pg_try_advisory_xact_lock(1635083369)"
+_LOCK_IN_TURN = "select pg_advisory_xact_lock(1635083369)"
 _HEAD = "select sequence as number, hash from audit_seals order by sequence desc limit 1"
 _PENDING = f"""
 select {_EVENT} from audit_pending p join audit_events e on e.id = p.event_id order by p.event_id limit $1
@@ -170,6 +171,11 @@ select {_SEAL} from audit_seals s where s.sequence between $1 and $2 order by s.
 async def lock(connection: Connection) -> bool:
     """Become the one who seals and signs until the transaction ends; false if another is."""
     return bool(await connection.fetchval(_LOCK))
+
+
+async def lock_in_turn(connection: Connection) -> None:
+    """Become the one who seals and signs until the transaction ends, once nobody else is."""
+    await connection.execute(_LOCK_IN_TURN)
 
 
 async def head(source: Reads) -> Place | None:
@@ -249,6 +255,7 @@ class Signature(msgspec.Struct, frozen=True, kw_only=True):
     key_id: UUID
     signed_at: datetime
     signature: bytes
+    version: int = 1
 
 
 class State(msgspec.Struct, frozen=True):
@@ -284,6 +291,13 @@ _ADD_KEY = """
 insert into audit_keys (id, purpose, public_key, secret_key)
 select $1, $2::text, $3, $4 where not exists (select from audit_keys where purpose = $2::text)
 """
+_ADD_NEXT_KEY = """
+insert into audit_keys (id, purpose, public_key, secret_key, created_at) values ($1, $2, $3, $4, clock_timestamp())
+"""
+_SIGNERS = "select key_id, min(number) as first, max(number) as last from audit_checkpoints group by key_id"
+_COVERING = f"""
+select {_SIGNATURE} from audit_checkpoints where last >= $1 and first <= $1 order by number limit 1
+"""  # noqa: S608
 _STATE = """
 select coalesce(h.sequence, 0) as head, coalesce(c.last, 0) as signed,
     exists (select from audit_pending) as pending,
@@ -347,6 +361,22 @@ async def keys(source: Reads, purpose: str) -> list[Key]:
 async def add_first_key(pool: Pool, key: Key) -> None:
     """Keep a key, unless there is one for its purpose."""
     await pool.execute(_ADD_KEY, key.id, key.purpose, key.public_key, key.secret_key)
+
+
+async def add_next_key(connection: Connection, key: Key) -> None:
+    """Keep a key that follows others of its purpose."""
+    await connection.execute(_ADD_NEXT_KEY, key.id, key.purpose, key.public_key, key.secret_key)
+
+
+async def signers(source: Reads) -> dict[UUID, tuple[int, int]]:
+    """Tell the first and the last signature of each key."""
+    return {row["key_id"]: (row["first"], row["last"]) for row in await source.fetch(_SIGNERS)}
+
+
+async def covering(source: Reads, sequence: int) -> Signature | None:
+    """Read the signature over a seal, if it is signed."""
+    rows = await source.fetch(_COVERING, sequence)
+    return _signature(rows[0]) if rows else None
 
 
 async def state(pool: Pool) -> State:

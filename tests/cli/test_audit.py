@@ -36,6 +36,34 @@ def test_what_happened_is_listed_and_taken_along(server_command: Command, agent:
     assert "validation_failed" in refused.stderr
 
 
+def test_the_key_of_the_trail_is_rotated_and_an_export_is_checked_without_the_product(
+    server_command: Command, agent: str, tmp_path: Path
+) -> None:
+    rotated = server_command("audit", "rotate-key")
+    assert rotated.stdout.endswith("what older ones have signed stays good\n"), rotated.stderr
+    keys = tmp_path / "keys.json"
+    keys.write_text(server_command("audit", "keys", "-o", "json").stdout)
+    old, new = json.loads(keys.read_text())
+    assert (old["signs_now"], new["signs_now"], new["id"] in rotated.stdout) == (False, True, True)
+    sound = server_command("audit", "verify")
+    assert sound.returncode == 0, sound.stderr
+    assert f"are signed by {old['id']}" in sound.stdout
+    file = tmp_path / "trail.jsonl"
+    assert server_command("audit", "export", "--proofs", "--file", str(file)).returncode == 0
+    alone = {"AF_HOME": str(tmp_path / "nothing"), "AF_DATABASE__URL": "postgresql://127.0.0.1:9/none"}
+    checking = ("audit", "verify", "--file", str(file), "--keys", str(keys))
+    checked = server_command(*checking, env=alone)
+    assert checked.returncode == 0, checked.stderr
+    assert "nobody touched them" in checked.stdout
+    file.write_text(file.read_text().replace(agent, "agt_another", 1))
+    touched = server_command(*checking, "-o", "json", env=alone)
+    assert touched.returncode == 1
+    assert "It is not what was sealed." in [f["detail"] for f in json.loads(touched.stdout)["findings"]]
+    keys.write_text("{}")
+    assert "has no public keys" in server_command(*checking, env=alone).stderr
+    assert server_command("audit", "verify", "--file", str(file)).returncode == 2
+
+
 def test_the_operator_verifies_the_database_itself_and_is_told_which_row_was_touched(
     server_command: Command, agent: str
 ) -> None:

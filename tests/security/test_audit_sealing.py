@@ -66,7 +66,7 @@ async def test_a_sealer_that_is_killed_at_any_moment_leaves_a_whole_chain(
 ) -> None:
     """Two processes seal and sign; now one, now the other is killed in the middle of it."""
     trail = trail_of(fresh, tmp_path)
-    await trail.keys.signer()
+    await trail.keys.signer(fresh.pool)
     writing = asyncio.gather(*(written(fresh, 100, uuid7()) for _ in range(6)))
     async with _sealing(fresh_database_url, tmp_path):
         for _ in range(4):
@@ -201,7 +201,7 @@ async def _sealing(url: str, folder: Path) -> AsyncGenerator[None]:
 async def test_without_the_encryption_key_events_are_sealed_all_the_same_and_signed_once_it_is_back(
     fresh: Database, tmp_path: Path
 ) -> None:
-    await trail_of(fresh, tmp_path).keys.signer()
+    await trail_of(fresh, tmp_path).keys.signer(fresh.pool)
     kept = (tmp_path / "encryption.key").rename(tmp_path / "put-away")
     trail = trail_of(fresh, tmp_path, checkpoint_seconds=0.01, poll=0.05)
     running = asyncio.create_task(trail.sealer().run_forever())

@@ -254,8 +254,10 @@ class Attacker:
 
     async def edit_a_checkpoint(self) -> Named:
         number = self._number()
-        column = self.dice.choice(("first", "last", "head", "root", "leaves", "previous", "key_id", "signed_at"))
-        value: dict[str, Any] = {"first": 2_000, "last": 2_000, "key_id": uuid7(), "signed_at": now()}
+        column = self.dice.choice(
+            ("version", "first", "last", "head", "root", "leaves", "previous", "key_id", "signed_at")
+        )
+        value: dict[str, Any] = {"version": 1, "first": 2_000, "last": 2_000, "key_id": uuid7(), "signed_at": now()}
         await self.rows.execute(
             f"UPDATE audit_checkpoints SET {column} = $1 WHERE number = $2",  # noqa: S608 - the names above
             value.get(column, b"\1" * 32),
@@ -277,7 +279,7 @@ class Attacker:
                 (await store.keys(self.rows, "sign"))[0].secret_key,
             )
         seals = await store.seals(self.rows, row.first, row.last)
-        leaves = b"".join(chain.Leaf(s.event_id, s.organization_id, s.digest).encoded() for s in seals)
+        leaves = b"".join(chain.Leaf(s.event_id, s.organization_id, s.digest, s.own_hash).encoded() for s in seals)
         before = await store.signatures(self.rows, number - 2, 1) if number > 1 else []
         forged = checkpoints.sign(
             key_id,

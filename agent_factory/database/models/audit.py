@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, CheckConstraint, Index, String, func, text
+from sqlalchemy import BigInteger, CheckConstraint, Index, SmallInteger, String, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from agent_factory.database.base import Base, Identified, Sealed
@@ -84,7 +84,7 @@ class AuditKeyRow(Identified, Base):
 
 
 class AuditCheckpointRow(Base):
-    """A signature over the events from `first` to `last`; `leaves` holds what was signed of each."""
+    """A signature over the events from `first` to `last`; `leaves` holds what was signed of each, as `version` says."""
 
     __tablename__ = "audit_checkpoints"
 
@@ -98,3 +98,6 @@ class AuditCheckpointRow(Base):
     key_id: Mapped[UUID]
     signed_at: Mapped[datetime]
     signature: Mapped[bytes]
+    version: Mapped[int] = mapped_column(SmallInteger, default=1, server_default=text("1"))
+
+    __table_args__ = (Index("idx_audit_checkpoints_last", "last"),)

@@ -27,7 +27,7 @@ class Checkpoint(store.Signature, frozen=True, kw_only=True):
         """Give what is signed: a JSON object with sorted names, hashes in hex."""
         return _CANONICAL.encode(
             {
-                "version": 1,
+                "version": self.version,
                 "number": self.number,
                 "first": self.first,
                 "last": self.last,
@@ -47,7 +47,8 @@ class Checkpoint(store.Signature, frozen=True, kw_only=True):
         """Tell whether a key signed this, and this is about what its leaves say."""
         if key is None or not 0 < self.first <= self.last < _WIDEST:
             return False
-        if len(self.leaves) != (self.last - self.first + 1) * chain.LEAF_BYTES or chain.root(self.leaves) != self.root:
+        size = (self.last - self.first + 1) * chain.LEAF_BYTES.get(self.version, 0)
+        if not size or len(self.leaves) != size or chain.root(self.leaves, self.version) != self.root:
             return False
         try:
             key.verify(self.signature, self.statement())
@@ -79,6 +80,7 @@ def sign(
     head: bytes,
     leaves: bytes,
     signed_at: datetime,
+    version: int = chain.VERSION,
 ) -> Checkpoint:
     """Make the checkpoint after `before` that ends with the seal `last`."""
     unsigned = Checkpoint(
@@ -86,11 +88,12 @@ def sign(
         first=before.last + 1 if before else 1,
         last=last,
         head=head,
-        root=chain.root(leaves),
+        root=chain.root(leaves, version),
         leaves=leaves,
         previous=before.hash() if before else chain.START,
         key_id=key_id,
         signed_at=signed_at,
         signature=b"",
+        version=version,
     )
     return msgspec.structs.replace(unsigned, signature=key.sign(unsigned.statement()))

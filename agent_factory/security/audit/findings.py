@@ -34,7 +34,10 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Progress(msgspec.Struct):
-    """How far it has come; `pending` events wait for their seal, which is no fault."""
+    """How far it has come; `pending` events wait for their seal, which is no fault.
+
+    `signers` has the first and the last checkpoint that each key signed.
+    """
 
     events: int = 0
     signed: int = 0
@@ -42,6 +45,7 @@ class Progress(msgspec.Struct):
     checkpoints: int = 0
     pending: int = 0
     findings: int = 0
+    signers: dict[UUID, tuple[int, int]] = {}
 
 
 class Sources(msgspec.Struct, frozen=True):

@@ -4,6 +4,7 @@ import asyncio
 import time
 from datetime import datetime, timedelta
 from pathlib import Path
+from uuid import UUID
 
 import msgspec
 import structlog
@@ -24,6 +25,7 @@ from agent_factory.security.audit.witness import Witness
 
 log = structlog.stdlib.get_logger(__name__)
 
+KEY_ROTATED = "audit.key_rotated"
 _CHANNEL = "audit"
 _BATCH = 200
 """Events that are sealed in one transaction; hashing them takes some milliseconds."""
@@ -33,6 +35,13 @@ _MOST_WATCHED = 10_000
 _LAST_SECONDS = 10.0
 _AGAIN_SECONDS = 2.0
 _SIGN_AGAIN_SECONDS = 30.0
+
+
+class _Batch(msgspec.Struct):
+    """What was sealed at once, and the alerts that it raised."""
+
+    seals: list[store.Seal] = []
+    alerts: list[Alert] = []
 
 
 class Sealer:
@@ -134,22 +143,28 @@ class Sealer:
 
     async def seal(self) -> int:
         """Seal one batch and tell how many events it had: none where there are none, or another process seals."""
-        alerts: list[Alert] = []
         async with self._pool.transaction() as connection:
-            if not await store.lock(connection):
-                return 0
-            events = await store.pending(connection, _BATCH)
-            if not events:
-                return 0
-            await self._check_end(connection)
-            seals = await _chained(connection, events)
-            await store.seal(connection, seals)
-            if any(event.action in self._watch.actions for event in events):
-                alerts = await self._look_around(connection)
-        self._known = store.Place(seals[-1].sequence, seals[-1].hash)
-        for alert in alerts:
+            batch = await self._seal(connection) if await store.lock(connection) else _Batch()
+        return self._done(batch)
+
+    async def _seal(self, connection: Connection) -> "_Batch":
+        events = await store.pending(connection, _BATCH)
+        if not events:
+            return _Batch()
+        await self._check_end(connection)
+        batch = _Batch(await _chained(connection, events))
+        await store.seal(connection, batch.seals)
+        if any(event.action in self._watch.actions for event in events):
+            batch.alerts = await self._look_around(connection)
+        return batch
+
+    def _done(self, batch: "_Batch") -> int:
+        """Remember and tell what was sealed, once it is committed; give how many events that were."""
+        if batch.seals:
+            self._known = store.Place(batch.seals[-1].sequence, batch.seals[-1].hash)
+        for alert in batch.alerts:
             self._tell(alert)
-        return len(events)
+        return len(batch.seals)
 
     async def _check_end(self, connection: Connection) -> None:
         """Notice that the chain no longer holds what this process saw in it."""
@@ -189,29 +204,58 @@ class Sealer:
 
         Raises `Unavailable`, or `KeyMissing` without the vault's key.
         """
-        signer = await self._keys.signer()
         async with self._pool.transaction() as connection:
-            if not await store.lock(connection):
-                return None
-            row = await store.newest_signature(connection)
-            before = Checkpoint.of(row) if row else None
-            first = before.last + 1 if before else 1
-            seals = await store.seals(connection, first, first + self._settings.checkpoint_rows - 1)
-            if not seals or not (at_once or self._is_time(len(seals), seals[0].sealed_at)):
-                return None
-            made = checkpoints.sign(
-                signer.id,
-                signer.key,
-                before=before,
-                last=seals[-1].sequence,
-                head=seals[-1].hash,
-                leaves=b"".join(chain.Leaf(s.event_id, s.organization_id, s.digest).encoded() for s in seals),
-                signed_at=now(),
-            )
-            await store.sign(connection, made)
+            made = await self._sign(connection, at_once=at_once) if await store.lock(connection) else None
+        if made is not None:
+            self._copy_soon()
+        return made
+
+    async def _sign(self, connection: Connection, *, at_once: bool) -> Checkpoint | None:
+        row = await store.newest_signature(connection)
+        before = Checkpoint.of(row) if row else None
+        first = before.last + 1 if before else 1
+        seals = await store.seals(connection, first, first + self._settings.checkpoint_rows - 1)
+        if not seals or not (at_once or self._is_time(len(seals), seals[0].sealed_at)):
+            return None
+        signer = await self._keys.signer(connection)
+        made = checkpoints.sign(
+            signer.id,
+            signer.key,
+            before=before,
+            last=seals[-1].sequence,
+            head=seals[-1].hash,
+            leaves=b"".join(chain.Leaf(s.event_id, s.organization_id, s.digest, s.own_hash).encoded() for s in seals),
+            signed_at=now(),
+        )
+        await store.sign(connection, made)
+        return made
+
+    async def rotate(self) -> UUID:
+        """Let a new key sign from here on, and give its id; what the old one has signed stays good.
+
+        The event that names the new key is the last that the old one signs, so
+        that whoever trusts the old can trust the new. All of it is one
+        transaction. Raises what `sign` raises.
+        """
+        made, batches = await self._keys.made(), list[_Batch]()
+        async with self._pool.transaction() as connection:
+            await store.lock_in_turn(connection)
+            before = await self._keys.signer(connection)
+            details = {"next": str(made.id), "public": made.public_key.hex(), "replaced": str(before.id)}
+            await record_alone(connection, Event(action=KEY_ROTATED, details=details))
+            while not batches or len(batches[-1].seals) == _BATCH:  # one that is not full has all that came before
+                batches.append(await self._seal(connection))
+            while await self._sign(connection, at_once=True):
+                pass
+            await store.add_next_key(connection, made)
+        for batch in batches:
+            self._done(batch)
+        self._copy_soon()
+        return made.id
+
+    def _copy_soon(self) -> None:
         if self._copying is None or self._copying.done():
             self._copying = asyncio.create_task(self._copy(), name="audit witness")
-        return made
 
     async def _copy(self) -> None:
         """Bring the witness up to what is signed; what fails now is made up for next time."""

@@ -20,6 +20,7 @@ async def trusted_checkpoints(sources: Sources) -> AsyncGenerator[tuple[Checkpoi
     copies = sources.copies() if sources.copies else _none()
     row, copy = await anext(rows, None), await anext(copies, None)
     before: Checkpoint | None = None
+    replaced, signing = set[UUID](), None
     expected = 1
     while row is not None or copy is not None:
         number = min(each.number for each in (row, copy) if each is not None)
@@ -30,6 +31,13 @@ async def trusted_checkpoints(sources: Sources) -> AsyncGenerator[tuple[Checkpoi
             faults = [*_gone(expected, number), *faults]
         elif before is not None and chosen is not None and chosen.previous != before.hash():
             faults.append(_faulty(Touched.CHECKPOINT_FORGED, number, "It does not follow the checkpoint before it."))
+        if chosen is not None and chosen.key_id != signing:
+            if chosen.key_id in replaced:
+                faults.append(_faulty(Touched.CHECKPOINT_FORGED, number, "A key that had been replaced signed it."))
+                chosen = None
+            else:
+                signing = chosen.key_id
+                replaced.add(signing)
         yield chosen, faults
         before, expected = chosen, number + 1
         row = await anext(rows, None) if here is not None else row

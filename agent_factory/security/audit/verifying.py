@@ -70,6 +70,8 @@ class _Walk:
             async for finding in self._signed(checkpoint):
                 yield finding
             self._progress.checkpoints, self._progress.signed = checkpoint.number, checkpoint.last
+            first, _ = self._progress.signers.get(checkpoint.key_id, (checkpoint.number, 0))
+            self._progress.signers[checkpoint.key_id] = (first, checkpoint.number)
             self._progress.head = max(self._progress.head, checkpoint.last)
         async for finding in self._unsigned(self._progress.head):
             yield finding
@@ -81,7 +83,8 @@ class _Walk:
     async def _signed(self, checkpoint: Checkpoint) -> AsyncGenerator[Finding, None]:
         """Hold rows against what was signed of them."""
         start, self._next = self._next, checkpoint.last + 1
-        leaves = dict(zip(range(checkpoint.first, checkpoint.last + 1), chain.leaves(checkpoint.leaves), strict=True))
+        signed = chain.leaves(checkpoint.leaves, checkpoint.version)
+        leaves = dict(zip(range(checkpoint.first, checkpoint.last + 1), signed, strict=True))
         before, self._places = self._places, {leaf.event_id: sequence for sequence, leaf in leaves.items()}
         known = before | self._places
         missing = {

@@ -18,17 +18,22 @@ from agent_factory.kit.errors import FieldError, Invalid, NotFound
 from agent_factory.security.audit import Outcome
 from agent_factory.services.governance import service
 from agent_factory.services.governance.schemas import (
+    AuditKeyOut,
+    AuditKeyPage,
     CheckpointOut,
     CheckpointPage,
     EventOut,
     EventPage,
     FindingOut,
+    ProofOut,
+    ProvedOut,
     SealOut,
     Verification,
 )
 
 events = router("/api/v1/audit-events", "audit-events")
 checkpoints = router("/api/v1/audit-checkpoints", "audit-checkpoints")
+keys = router("/api/v1/audit-keys", "audit-keys")
 trail = router("/api/v1/audit", "audit")
 
 EventPath = Annotated[UUID, Id("aud", in_path=True)]
@@ -69,16 +74,31 @@ async def get(session: Reader, actor: ActorDep, event_id: EventPath) -> EventOut
 
 @events.get(":export", response_class=StreamingResponse, responses=_LINES)
 @needs("org:audit")
-async def export(platform: PlatformDep, actor: ActorDep, wanted: FilterDep) -> StreamingResponse:
+async def export(
+    platform: PlatformDep,
+    actor: ActorDep,
+    wanted: FilterDep,
+    *,
+    proofs: Annotated[bool, Query(description="With what proves each event by the public keys alone.")] = False,
+) -> StreamingResponse:
     """Give every event as JSON lines, oldest first."""
-    return StreamingResponse(_lines(service.export(platform, actor, wanted)), media_type="application/x-ndjson")
+    found = service.export(platform, actor, wanted, proved=proofs)
+    return StreamingResponse(_lines(found, proofs), media_type="application/x-ndjson")
+
+
+@keys.get("", name="list_")
+@needs("org:audit")
+async def list_keys(platform: PlatformDep) -> AuditKeyPage:
+    """List the public keys that checkpoints are signed with, oldest first."""
+    data = [AuditKeyOut.model_validate(each) for each in await service.keys(platform)]
+    return AuditKeyPage(data=data, next_cursor=None, has_more=False)
 
 
 @checkpoints.get("", name="list_")
 @needs("org:audit")
 async def list_checkpoints(platform: PlatformDep, paging: PagingDep) -> CheckpointPage:
     """List the signatures over the chain of all events, newest first."""
-    found, keys = await service.checkpoints(platform, paging.limit, paging.after)
+    found, known = await service.checkpoints(platform, paging.limit, paging.after)
     data = [
         CheckpointOut(
             **{
@@ -86,7 +106,7 @@ async def list_checkpoints(platform: PlatformDep, paging: PagingDep) -> Checkpoi
                 for name in CheckpointOut.model_fields
                 if hasattr(each, name) and name != "statement"
             },
-            public_key=keys.get(each.key_id),
+            public_key=known.get(each.key_id),
             statement=each.statement().decode(),
         )
         for each in found.data
@@ -124,11 +144,21 @@ def _actor(text: str | None) -> UUID | None:
 
 
 def _shown(seen: service.Seen) -> EventOut:
+    return EventOut(**_members(seen))
+
+
+def _members(seen: service.Seen) -> dict[str, Any]:
     event, seal = seen
     shown = {name: getattr(event, name) for name in EventOut.model_fields if name != "seal"}
-    return EventOut(**shown, seal=None if seal is None else SealOut.model_validate(seal))
+    return {**shown, "seal": None if seal is None else SealOut.model_validate(seal)}
 
 
-async def _lines(found: AsyncIterable[service.Seen]) -> AsyncGenerator[bytes, None]:
-    async for seen in found:
-        yield _shown(seen).model_dump_json().encode() + b"\n"
+async def _lines(
+    found: AsyncIterable[tuple[service.Seen, service.Proof | None]], proved: bool
+) -> AsyncGenerator[bytes, None]:
+    async for seen, proof in found:
+        line = _shown(seen)
+        if proved:
+            shown = None if proof is None else ProofOut.model_validate(proof)
+            line = ProvedOut(**_members(seen), proof=shown)
+        yield line.model_dump_json().encode() + b"\n"

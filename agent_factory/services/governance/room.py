@@ -1,6 +1,6 @@
 """What the governance room shows."""
 
 from agent_factory.api.room import Room
-from agent_factory.services.governance.endpoints import checkpoints, events, trail
+from agent_factory.services.governance.endpoints import checkpoints, events, keys, trail
 
-room = Room(name="governance", routers=(events, checkpoints, trail))
+room = Room(name="governance", routers=(events, checkpoints, keys, trail))

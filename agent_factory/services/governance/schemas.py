@@ -50,6 +50,24 @@ class EventOut(Output):
     seal: SealOut | None
 
 
+class ProofOut(Output):
+    """What ties the event to a signature: its leaf is at `index` of the Merkle tree whose root `statement` has.
+
+    `path` leads from the leaf to the root; `signature` (Ed25519) is over the bytes of `statement`, which names the key.
+    """
+
+    statement: str
+    signature: Hex
+    index: int
+    path: list[Hex]
+
+
+class ProvedOut(EventOut):
+    """An event with what proves it; `proof` is absent until it is signed."""
+
+    proof: ProofOut | None
+
+
 class EventPage(PageOf[EventOut]):
     """A page of events."""
 
@@ -99,6 +117,20 @@ class CheckpointOut(Output):
     public_key: Hex | None
     statement: str
     signature: Hex
+
+
+class AuditKeyOut(Output):
+    """A key that signs checkpoints, as hex, with the first and the last that it signed; at most one signs now."""
+
+    id: UUID
+    public_key: Hex
+    first_checkpoint: int | None
+    last_checkpoint: int | None
+    signs_now: bool
+
+
+class AuditKeyPage(PageOf[AuditKeyOut]):
+    """All keys, oldest first."""
 
 
 class CheckpointPage(PageOf[CheckpointOut]):

@@ -5,18 +5,31 @@ from uuid import UUID
 
 import msgspec
 
-from agent_factory.database.audit import newest_signatures
+from agent_factory.database.audit import newest_signatures, signers
 from agent_factory.database.session import ReadSession
 from agent_factory.kit.pages import Page, page
 from agent_factory.runtime.platform import Platform
 from agent_factory.security.audit import Finding, Progress
 from agent_factory.security.audit.checkpoints import Checkpoint
+from agent_factory.security.audit.proving import Proof, Prover
 from agent_factory.security.auth import Actor
 from agent_factory.services.governance import queries
 from agent_factory.services.governance.errors import AuditEventNotFound
 from agent_factory.services.governance.queries import Filter, Seen
 
-__all__ = ["Filter", "Seen", "Verified", "checkpoints", "export", "get", "list_events", "verify"]
+__all__ = [
+    "Filter",
+    "Proof",
+    "Seen",
+    "SigningKey",
+    "Verified",
+    "checkpoints",
+    "export",
+    "get",
+    "keys",
+    "list_events",
+    "verify",
+]
 
 _PAGE = 500
 _MOST_FINDINGS = 1_000
@@ -28,6 +41,16 @@ class Verified(msgspec.Struct, frozen=True):
     progress: Progress
     findings: list[Finding]
     more: bool
+
+
+class SigningKey(msgspec.Struct, frozen=True):
+    """A public key, and the first and the last checkpoint that it signed."""
+
+    id: UUID
+    public_key: bytes
+    first_checkpoint: int | None
+    last_checkpoint: int | None
+    signs_now: bool
 
 
 async def list_events(session: ReadSession, actor: Actor, wanted: Filter, limit: int, after: UUID | None) -> Page[Seen]:
@@ -44,14 +67,18 @@ async def get(session: ReadSession, actor: Actor, event_id: UUID) -> Seen:
     return found
 
 
-async def export(platform: Platform, actor: Actor, wanted: Filter) -> AsyncGenerator[Seen, None]:
-    """Give every event in the order in which they came, however many there are."""
+async def export(
+    platform: Platform, actor: Actor, wanted: Filter, *, proved: bool
+) -> AsyncGenerator[tuple[Seen, Proof | None], None]:
+    """Give every event in the order in which they came, however many there are, with its proof if `proved`."""
     after: UUID | None = None
+    prover = Prover(platform.database.pool)
     while True:
         async with platform.database.read(actor.organization_id) as session:
             rows = await queries.events_onward(session, actor, wanted, _PAGE, after)
         for row in rows:
-            yield row
+            seal = row[1]
+            yield row, await prover.proof(seal.sequence) if proved and seal is not None else None
         if len(rows) < _PAGE:
             return
         after = rows[-1][0].id
@@ -66,6 +93,17 @@ async def verify(platform: Platform, actor: Actor) -> Verified:
             return Verified(progress, findings, more=True)
         findings.append(finding)
     return Verified(progress, findings, more=False)
+
+
+async def keys(platform: Platform) -> list[SigningKey]:
+    """List the keys that sign checkpoints, oldest first: those that our vault sealed."""
+    trusted = await platform.trail.keys.trusted()
+    used = await signers(platform.database.pool)
+    newest = list(trusted)[-1] if trusted else None
+    return [
+        SigningKey(key_id, key.public_bytes_raw(), *used.get(key_id, (None, None)), key_id == newest)
+        for key_id, key in trusted.items()
+    ]
 
 
 async def checkpoints(
