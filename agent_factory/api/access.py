@@ -14,6 +14,10 @@ from agent_factory.security import rbac
 from agent_factory.security.auth import Actor
 from agent_factory.security.rate_limit import Limiter
 
+_READS = frozenset({"GET", "HEAD", "OPTIONS"})
+_POWER = frozenset({"user", "team", "org", "apikey"})
+"""Nouns of the permissions whose changes say who may do what, and so outlast whatever is believed of a caller."""
+
 F = TypeVar("F", bound=Callable[..., Any])
 _MARK = "__needs__"
 
@@ -43,8 +47,8 @@ class Need(msgspec.Struct, frozen=True):
     checks for what. With `other`, that permission does as well. `at_rest` is
     also served while the organisation is suspended or deleted. With `anew`,
     what the process believes of the caller is not enough, for what the route
-    makes outlasts the belief, such as a key or a password. Changes are audited,
-    unless what they make is a record of its own. Only probes are not `limited`.
+    makes outlasts the belief, such as a password; so it is with every change of
+    who may do what. Changes are audited, unless what they make is a record of its own. Only probes are not `limited`.
     """
 
     permission: str | None
@@ -125,7 +129,7 @@ async def _limited(request: Request, need: Need) -> Actor | None:
     state["standing"] = limiter.standing(None, state["address"])
     state["standing"].bar()
     try:
-        actor = await authenticate(scope, anew=need.anew)
+        actor = await authenticate(scope, anew=_anew(request.method, need))
     except Problem as problem:
         if problem.kind is Kind.UNAUTHENTICATED:
             await state["standing"].admit()
@@ -133,6 +137,12 @@ async def _limited(request: Request, need: Need) -> Actor | None:
     state["standing"] = limiter.standing(actor, state["address"], route)
     await state["standing"].admit()
     return actor
+
+
+def _anew(method: str, need: Need) -> bool:
+    """Tell whether what this process believes of the caller is not enough for a request."""
+    nouns = {each.partition(":")[0] for each in need.permissions}
+    return need.anew or (method not in _READS and not nouns.isdisjoint(_POWER))
 
 
 def decide(actor: Actor, need: Need, resource: UUID | None) -> None:

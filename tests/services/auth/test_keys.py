@@ -14,6 +14,7 @@ from sqlalchemy import event, update
 from agent_factory.database.models import ApiKeyRow, UserRow
 from agent_factory.database.session import Database
 from agent_factory.kit.clock import now, rfc3339
+from agent_factory.kit.ids import encode
 from agent_factory.security import rbac
 from agent_factory.security.auth import Actor
 from agent_factory.security.encryption import Vault
@@ -300,15 +301,26 @@ async def test_a_key_follows_the_rights_of_its_owner_and_a_services_key_its_scop
         await ring.close()
 
 
-async def test_a_revoked_key_that_is_still_believed_makes_no_key(
-    client: Client, app: FastAPI, database: Database
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/api/v1/api-keys", {"name": "kept"}),
+        ("/api/v1/organizations/{organization}/invitations", {"email": "eve@example.com", "role": "admin"}),
+        ("/api/v1/organizations/{organization}/teams", {"name": "kept"}),
+        ("/api/v1/roles", {"name": "kept", "rights": ["agent:read"]}),
+    ],
+)
+async def test_a_revoked_key_that_is_still_believed_makes_nothing_that_lasts(
+    client: Client, app: FastAPI, database: Database, path: str, body: dict[str, Any]
 ) -> None:
-    """What a process believes for five seconds is not made to last."""
+    """Abuse 13: five seconds are enough to look around, and not to come back."""
     async with await keyed(client, app) as stolen:
         assert (await stolen.get("/api/v1/auth/me")).status_code == 200
         async with database.system() as session:  # as another process does
             whose = ApiKeyRow.user_id == client.actor.user_id
             await session.execute(update(ApiKeyRow).where(whose, ApiKeyRow.name == "another").values(revoked_at=now()))
         assert (await stolen.get("/api/v1/auth/me")).status_code == 200, "it is still believed here"
-        assert (await stolen.post("/api/v1/api-keys", json={"name": "kept"})).status_code == 401
+        there = path.format(organization=encode("org", client.actor.organization_id))
+        assert (await stolen.post(there, json=body)).status_code == 401
         assert (await stolen.get("/api/v1/auth/me")).status_code == 401, "and not any more"
+        assert (await client.post(there, json=body)).status_code == 201, "nothing else kept it out"

@@ -22,7 +22,7 @@ Mine = Annotated[bool, Query(description="Leave out the keys of others.")]
 
 
 @keys.post("", status_code=201, openapi_extra={SHOWN_ONCE: True})
-@needs("apikey:create", anew=True)
+@needs("apikey:create")
 async def create(session: Writer, actor: ActorDep, body: KeyCreate, response: Response) -> KeyCreated:
     """Create an API key. Its secret is in this answer and in no other."""
     issued = await service.create_key(session, actor, service.WantedKey(**dict(body)))
