@@ -9,7 +9,7 @@ import pytest
 
 HOUSE = Path(__file__).parents[1] / "agent_factory"
 FILES = sorted(path for path in HOUSE.rglob("*.py") if "versions" not in path.parts)
-ROOMS = sorted(path.name for path in (HOUSE / "services").iterdir() if (path / "room.py").exists())
+ROOMS = sorted(path.name for path in (HOUSE / "services").iterdir() if (path / "__init__.py").exists())
 
 SHOWN = {"service", "errors", "schemas"}
 """What a room shows to the rooms above it."""

@@ -28,6 +28,10 @@ class Input(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class Act(Input):
+    """A request that needs no more words."""
+
+
 class Output(BaseModel):
     """An answer, read from a record's attributes."""
 

@@ -156,7 +156,7 @@ async def test_a_row_cannot_point_into_another_organisation(
         async with database.write(other_actor.organization_id) as session:
             session.add(
                 AgentVersionRow(
-                    organization_id=other_actor.organization_id, agent_id=mine.id, number=1, definition={}, digest="0"
+                    organization_id=other_actor.organization_id, head_id=mine.id, number=1, definition={}, digest="0"
                 )
             )
 

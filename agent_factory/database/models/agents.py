@@ -3,43 +3,22 @@
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Index, String, UniqueConstraint, text
+from sqlalchemy import ForeignKey, ForeignKeyConstraint, Index, String, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from agent_factory.database.base import Base, Created, Identified, Owned, Updated
+from agent_factory.database.base import Base, Created, Identified
+from agent_factory.database.models.definitions import Head, Version, head_constraints
 
 
-class AgentRow(Identified, Owned, Updated, Base):
-    """An agent: the head that points at its versions.
-
-    `status` holds a value of `core.agent.AgentStatus`; `revision` grows with
-    every change and is what an ETag shows. `former_names` are those of older
-    versions, under which its budgets find it, too.
-    """
+class AgentRow(Head):
+    """An agent; `former_names` are those of older versions, under which its budgets find it, too."""
 
     __tablename__ = "agents"
 
-    organization_id: Mapped[UUID] = mapped_column(ForeignKey("organizations.id"), sort_order=-1)
-    name: Mapped[str] = mapped_column(String(255))
     former_names: Mapped[list[str]] = mapped_column(default=list, server_default=text("'{}'"))
-    description: Mapped[str] = mapped_column(default="", server_default="")
-    status: Mapped[str] = mapped_column(String(20), default="draft", server_default="draft")
-    latest_version: Mapped[int] = mapped_column(default=1, server_default=text("1"))
-    deployed_version: Mapped[int | None]
-    revision: Mapped[int] = mapped_column(default=1, server_default=text("1"))
-    created_by: Mapped[UUID | None]
 
     __table_args__ = (
-        CheckConstraint("status IN ('draft', 'active', 'deployed', 'paused', 'archived')", name="status"),
-        UniqueConstraint("organization_id", "id"),
-        Index(
-            "uq_agents_name",
-            "organization_id",
-            "name",
-            unique=True,
-            postgresql_where=text("status <> 'archived'"),
-            info={"taken": "An agent with this name exists; choose another name or archive that agent."},
-        ),
+        *head_constraints("agents", taken="An agent with this name exists; choose another name or archive that agent."),
         # the specification's own index (S155): the agents that run
         Index(
             "idx_agents_organization_status",
@@ -49,17 +28,19 @@ class AgentRow(Identified, Owned, Updated, Base):
         ),
     )
 
+    def rename(self, name: str) -> None:
+        """Take another name, and keep the one before in mind."""
+        if name != self.name:
+            self.former_names = sorted({*self.former_names, self.name})
+        super().rename(name)
 
-class AgentVersionRow(Identified, Owned, Created, Base):
-    """One definition of an agent; a trigger refuses to change it."""
+
+class AgentVersionRow(Version):
+    """One definition of an agent."""
 
     __tablename__ = "agent_versions"
 
-    agent_id: Mapped[UUID]
-    number: Mapped[int]
-    definition: Mapped[dict[str, Any]]
-    digest: Mapped[str] = mapped_column(String(64))
-    created_by: Mapped[UUID | None]
+    head_id: Mapped[UUID] = mapped_column("agent_id")
 
     __table_args__ = (
         ForeignKeyConstraint(

@@ -1,56 +1,29 @@
 """Workflows and their immutable versions (S83)."""
 
-from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Index, String, UniqueConstraint, text
+from sqlalchemy import ForeignKeyConstraint, Index, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from agent_factory.database.base import Base, Created, Identified, Owned, Updated
+from agent_factory.database.models.definitions import Head, Version, head_constraints
 
 
-class WorkflowRow(Identified, Owned, Updated, Base):
-    """A workflow: the head that points at its versions.
-
-    `status` means what an agent's does; `revision` grows with every change and
-    is what an ETag shows.
-    """
+class WorkflowRow(Head):
+    """A workflow."""
 
     __tablename__ = "workflows"
 
-    organization_id: Mapped[UUID] = mapped_column(ForeignKey("organizations.id"), sort_order=-1)
-    name: Mapped[str] = mapped_column(String(255))
-    description: Mapped[str] = mapped_column(default="", server_default="")
-    status: Mapped[str] = mapped_column(String(20), default="draft", server_default="draft")
-    latest_version: Mapped[int] = mapped_column(default=1, server_default=text("1"))
-    deployed_version: Mapped[int | None]
-    revision: Mapped[int] = mapped_column(default=1, server_default=text("1"))
-    created_by: Mapped[UUID | None]
-
-    __table_args__ = (
-        CheckConstraint("status IN ('draft', 'active', 'deployed', 'paused', 'archived')", name="status"),
-        UniqueConstraint("organization_id", "id"),
-        Index(
-            "uq_workflows_name",
-            "organization_id",
-            "name",
-            unique=True,
-            postgresql_where=text("status <> 'archived'"),
-            info={"taken": "A workflow with this name exists; choose another name or archive that workflow."},
-        ),
+    __table_args__ = head_constraints(
+        "workflows", taken="A workflow with this name exists; choose another name or archive that workflow."
     )
 
 
-class WorkflowVersionRow(Identified, Owned, Created, Base):
-    """One definition of a workflow; a trigger refuses to change it."""
+class WorkflowVersionRow(Version):
+    """One definition of a workflow."""
 
     __tablename__ = "workflow_versions"
 
-    workflow_id: Mapped[UUID]
-    number: Mapped[int]
-    definition: Mapped[dict[str, Any]]
-    digest: Mapped[str] = mapped_column(String(64))
-    created_by: Mapped[UUID | None]
+    head_id: Mapped[UUID] = mapped_column("workflow_id")
 
     __table_args__ = (
         ForeignKeyConstraint(

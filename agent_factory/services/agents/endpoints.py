@@ -10,25 +10,23 @@ from agent_factory.api.dependencies import ActorDep, PlatformDep, Reader, Writer
 from agent_factory.api.etag import IfMatch, etag
 from agent_factory.api.paging import PagingDep
 from agent_factory.api.routing import router
-from agent_factory.api.schemas import Definition, Id
+from agent_factory.api.schemas import Act, Definition, Id
 from agent_factory.core.agent import AgentStatus
 from agent_factory.kit import ids
 from agent_factory.services.agents import service
 from agent_factory.services.agents.schemas import (
-    Act,
     AgentOut,
     AgentPage,
     AgentSummary,
-    Patch,
     TemplateOut,
     TemplatePage,
     TemplateSummary,
-    Validation,
-    VersionChoice,
     VersionOut,
-    VersionPage,
 )
-from agent_factory.services.agents.service import Changed
+from agent_factory.services.agents.service import AGENTS
+from agent_factory.services.definitions import service as definitions
+from agent_factory.services.definitions.schemas import Patch, Validation, VersionChoice, VersionPage
+from agent_factory.services.definitions.service import Changed
 
 agents = router("/api/v1/agents", "agents")
 templates = router("/api/v1/agent-templates", "agent-templates")
@@ -45,7 +43,7 @@ async def create(
     session: Writer, actor: ActorDep, platform: PlatformDep, body: DefinitionBody, response: Response
 ) -> AgentOut:
     """Create an agent as a draft."""
-    made = await service.create(session, actor, platform.resources, body)
+    made = await definitions.create(session, actor, AGENTS, platform.resources, body)
     response.headers["Location"] = _location(made)
     return _shown(made, response)
 
@@ -60,7 +58,9 @@ async def list_(
     status: AgentStatus | None = None,
 ) -> AgentPage:
     """List agents, newest first; archived ones only by `status=archived`."""
-    found = await service.list_agents(session, actor, paging.limit, paging.after, name=name, status=status)
+    found = await definitions.list_definitions(
+        session, actor, AGENTS, limit=paging.limit, after=paging.after, name=name, status=status
+    )
     return AgentPage.model_validate(found)
 
 
@@ -68,7 +68,7 @@ async def list_(
 @needs("agent:read", of="agent_id")
 async def get(session: Reader, actor: ActorDep, agent_id: AgentPath, response: Response) -> AgentOut:
     """Show an agent with its newest definition."""
-    return _shown(Changed(*await service.get(session, actor, agent_id)), response)
+    return _shown(Changed(*await definitions.get(session, actor, AGENTS, agent_id)), response)
 
 
 @agents.patch("/{agent_id}")
@@ -85,7 +85,8 @@ async def update(
 ) -> AgentOut:
     """Change parts of the definition; the result is a new version."""
     return _shown(
-        await service.patch(session, actor, platform.resources, agent_id, change=body, if_match=if_match), response
+        await definitions.patch(session, actor, AGENTS, platform.resources, agent_id, change=body, if_match=if_match),
+        response,
     )
 
 
@@ -103,23 +104,29 @@ async def replace(
 ) -> AgentOut:
     """Give the agent a new definition; the result is a new version."""
     return _shown(
-        await service.replace(session, actor, platform.resources, agent_id, definition=body, if_match=if_match),
+        await definitions.replace(
+            session, actor, AGENTS, platform.resources, agent_id, definition=body, if_match=if_match
+        ),
         response,
     )
 
 
 @agents.delete("/{agent_id}", status_code=204)
 @needs("agent:delete", of="agent_id")
-async def delete(session: Writer, actor: ActorDep, agent_id: AgentPath, if_match: IfMatch = None) -> None:
+async def delete(
+    session: Writer, actor: ActorDep, platform: PlatformDep, agent_id: AgentPath, if_match: IfMatch = None
+) -> None:
     """Archive an agent; its runs and sessions stay readable."""
-    await service.archive(session, actor, agent_id, if_match=if_match)
+    await definitions.archive(session, actor, AGENTS, platform, agent_id, if_match=if_match)
 
 
 @agents.get("/{agent_id}/versions")
 @needs("agent:read", of="agent_id")
 async def versions_list(session: Reader, actor: ActorDep, agent_id: AgentPath, paging: PagingDep) -> VersionPage:
     """List an agent's versions, newest first."""
-    return VersionPage.model_validate(await service.list_versions(session, actor, agent_id, paging.limit, paging.after))
+    return VersionPage.model_validate(
+        await definitions.list_versions(session, actor, AGENTS, agent_id, limit=paging.limit, after=paging.after)
+    )
 
 
 @agents.post("/{agent_id}/versions", status_code=201)
@@ -135,8 +142,10 @@ async def versions_create(
     if_match: IfMatch = None,
 ) -> VersionOut:
     """Make a definition the agent's newest version; one without a difference is the version that is there."""
-    made = await service.replace(session, actor, platform.resources, agent_id, definition=body, if_match=if_match)
-    response.headers["ETag"] = etag(made.agent.revision)
+    made = await definitions.replace(
+        session, actor, AGENTS, platform.resources, agent_id, definition=body, if_match=if_match
+    )
+    response.headers["ETag"] = etag(made.head.revision)
     response.headers["Location"] = f"{_location(made)}/versions/{made.version.number}"
     return VersionOut.model_validate(made.version)
 
@@ -145,14 +154,14 @@ async def versions_create(
 @needs("agent:read", of="agent_id")
 async def versions_get(session: Reader, actor: ActorDep, agent_id: AgentPath, number: Number) -> VersionOut:
     """Show one version."""
-    return VersionOut.model_validate(await service.get_version(session, actor, agent_id, number))
+    return VersionOut.model_validate(await definitions.get_version(session, actor, AGENTS, agent_id, number))
 
 
 @agents.post(":validate", name="validate")
 @needs("agent:create", audited=False)
 async def validate(session: Reader, actor: ActorDep, platform: PlatformDep, body: DefinitionBody) -> Validation:
     """Check a definition without keeping it; its faults come as a 422 with their pointers."""
-    await service.validate(session, actor, platform.resources, body)
+    await AGENTS.checked(session, actor, platform.resources, body, None)
     return Validation(valid=True)
 
 
@@ -162,8 +171,8 @@ async def validate_newest(
     session: Reader, actor: ActorDep, platform: PlatformDep, agent_id: AgentPath, _body: Act | None = None
 ) -> Validation:
     """Check whether the newest version can be run here and now."""
-    _, version = await service.get(session, actor, agent_id)
-    await service.validate(session, actor, platform.resources, version.definition)
+    _, version = await definitions.get(session, actor, AGENTS, agent_id)
+    await AGENTS.checked(session, actor, platform.resources, version.definition, agent_id)
     return Validation(valid=True)
 
 
@@ -179,7 +188,7 @@ async def activate(
     if_match: IfMatch = None,
 ) -> AgentOut:
     """Call a draft finished."""
-    return _shown(await service.activate(session, actor, agent_id, if_match=if_match), response)
+    return _shown(await definitions.activate(session, actor, AGENTS, agent_id, if_match=if_match), response)
 
 
 @agents.post("/{agent_id}:deploy")
@@ -197,7 +206,8 @@ async def deploy(
     """Put a version into service, by default the newest; runs in flight keep theirs."""
     wanted = body.version if body else None
     return _shown(
-        await service.deploy(session, actor, platform.resources, agent_id, version=wanted, if_match=if_match), response
+        await definitions.deploy(session, actor, AGENTS, platform, agent_id, version=wanted, if_match=if_match),
+        response,
     )
 
 
@@ -213,7 +223,7 @@ async def pause(
     if_match: IfMatch = None,
 ) -> AgentOut:
     """Take an agent out of service until it is deployed again."""
-    return _shown(await service.pause(session, actor, agent_id, if_match=if_match), response)
+    return _shown(await definitions.pause(session, actor, AGENTS, agent_id, if_match=if_match), response)
 
 
 @agents.post("/{agent_id}:rollback")
@@ -231,7 +241,7 @@ async def rollback(
     """Put an earlier version back into service, by default the one before the deployed one."""
     wanted = body.version if body else None
     return _shown(
-        await service.rollback(session, actor, platform.resources, agent_id, version=wanted, if_match=if_match),
+        await definitions.rollback(session, actor, AGENTS, platform, agent_id, version=wanted, if_match=if_match),
         response,
     )
 
@@ -242,13 +252,14 @@ async def archive(
     *,
     session: Writer,
     actor: ActorDep,
+    platform: PlatformDep,
     agent_id: AgentPath,
     response: Response,
     _body: Act | None = None,
     if_match: IfMatch = None,
 ) -> AgentOut:
     """Put an agent away for good."""
-    return _shown(await service.archive(session, actor, agent_id, if_match=if_match), response)
+    return _shown(await definitions.archive(session, actor, AGENTS, platform, agent_id, if_match=if_match), response)
 
 
 @templates.get("", name="list_")
@@ -267,12 +278,12 @@ async def get_template(actor: ActorDep, name: Annotated[str, Path(max_length=100
 
 
 def _shown(changed: Changed, response: Response) -> AgentOut:
-    response.headers["ETag"] = etag(changed.agent.revision)
-    summary = AgentSummary.model_validate(changed.agent)
+    response.headers["ETag"] = etag(changed.head.revision)
+    summary = AgentSummary.model_validate(changed.head)
     return AgentOut(
         **{n: getattr(summary, n) for n in AgentSummary.model_fields}, definition=changed.version.definition
     )
 
 
 def _location(changed: Changed) -> str:
-    return f"/api/v1/agents/{ids.encode('agt', changed.agent.id)}"
+    return f"/api/v1/agents/{ids.encode('agt', changed.head.id)}"

@@ -1,44 +1,17 @@
 """What travels about agents."""
 
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
-from pydantic import Field, WithJsonSchema
-
 from agent_factory.api.paging import PageOf
-from agent_factory.api.schemas import Definition, Id, Input, Moment, Output
-from agent_factory.core.agent import AgentStatus
-
-AgentId = Annotated[UUID, Id("agt")]
-UserId = Annotated[UUID, Id("usr")]
-
-Patch = Annotated[dict[str, Any], WithJsonSchema({"type": "object", "additionalProperties": True})]
-"""Part of a definition; null removes what is there (RFC 7396)."""
+from agent_factory.api.schemas import Definition, Id, Output
+from agent_factory.services.definitions.schemas import Summary, VersionSummary
 
 
-class Act(Input):
-    """A step in an agent's life that needs no more words."""
-
-
-class VersionChoice(Input):
-    """Which version is meant."""
-
-    version: int | None = Field(default=None, ge=1, le=2_147_483_647, strict=True)
-
-
-class AgentSummary(Output):
+class AgentSummary(Summary):
     """An agent without its definition."""
 
-    id: AgentId
-    name: str
-    description: str
-    status: AgentStatus
-    latest_version: int
-    deployed_version: int | None
-    revision: int
-    created_by: UserId | None
-    created_at: Moment
-    updated_at: Moment
+    id: Annotated[UUID, Id("agt")]
 
 
 class AgentOut(AgentSummary):
@@ -51,29 +24,10 @@ class AgentPage(PageOf[AgentSummary]):
     """A page of agents."""
 
 
-class VersionSummary(Output):
-    """A version without its definition; `digest` names its content."""
-
-    number: int
-    digest: str
-    created_by: UserId | None
-    created_at: Moment
-
-
 class VersionOut(VersionSummary):
     """A version, which never changes."""
 
     definition: Definition
-
-
-class VersionPage(PageOf[VersionSummary]):
-    """A page of versions."""
-
-
-class Validation(Output):
-    """A definition that can be run here."""
-
-    valid: bool
 
 
 class TemplateSummary(Output):

@@ -29,10 +29,6 @@ Password = Annotated[SecretStr, Field(max_length=LONGEST)]
 Address = Annotated[str, Field(max_length=mailbox.LONGEST, pattern=mailbox.PATTERN, examples=["ada@example.com"])]
 
 
-class Act(Input):
-    """A step that needs no more words."""
-
-
 class OrganizationCreate(Input):
     """An organisation to be founded."""
 

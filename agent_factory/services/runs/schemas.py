@@ -118,10 +118,6 @@ class Resume(Input):
     decision: Literal["approve", "deny"] | None = None
 
 
-class Act(Input):
-    """A request that needs no more words."""
-
-
 class WaitOut(Output):
     """Something that a workflow's run waits for: a timer, an event, or a decision by people at `/approvals`."""
 

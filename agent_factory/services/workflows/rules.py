@@ -2,17 +2,15 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, cast
-from uuid import UUID
 
 import msgspec
 
 from agent_factory.api.etag import merge_patch
-from agent_factory.core.agent import NEXT_STATUS, Agent, AgentStatus
+from agent_factory.core.agent import Agent
 from agent_factory.core.schema import pointer
 from agent_factory.core.workflow import pinned_name
-from agent_factory.kit import ids
-from agent_factory.kit.errors import FieldError, NotFound
-from agent_factory.services.workflows.errors import NotForkable, NothingToRollBackTo, WorkflowArchived, WrongStatus
+from agent_factory.kit.errors import FieldError
+from agent_factory.services.workflows.errors import NotForkable
 
 AGENT_TOOL = "agent"
 """The tool that asks an agent; its setting `agent` names that one."""
@@ -77,47 +75,6 @@ def _asks_agent(task: Placed) -> bool:
     if task.type != "tool" or task.config["tool"].partition("/")[0] != AGENT_TOOL:
         return False
     return isinstance(task.config.get("config", {}).get("agent"), str)
-
-
-def may_change(status: AgentStatus) -> None:
-    """Raise `WorkflowArchived` for a workflow that takes no changes any more."""
-    if status is AgentStatus.ARCHIVED:
-        raise WorkflowArchived("An archived workflow cannot be changed or run; create a new one.")
-
-
-def step(status: AgentStatus, to: AgentStatus) -> None:
-    """Raise a conflict unless the life cycle, which is that of agents, leads from one status to the other."""
-    may_change(status)
-    if to not in NEXT_STATUS[status]:
-        possible = ", ".join(sorted(NEXT_STATUS[status])) or "none"
-        raise WrongStatus(f"The workflow is {status} and cannot become {to}; possible are: {possible}.")
-
-
-def earlier_version(deployed: int | None, wanted: int | None) -> int:
-    """Choose the version that a rollback brings back: the wanted one, or the one before the deployed one."""
-    if deployed is None:
-        raise WrongStatus("The workflow was never deployed, so there is nothing to roll back.")
-    if wanted is None:
-        wanted = deployed - 1
-    if wanted < 1:
-        raise NothingToRollBackTo("Version 1 is the first one.")
-    if wanted >= deployed:
-        raise WrongStatus(
-            f"Version {wanted} is not earlier than version {deployed}, which is deployed; deploy it instead."
-        )
-    return wanted
-
-
-def workflow_ref(ref: str | UUID) -> tuple[UUID | None, str]:
-    """Read how a workflow is named: by its id (`wf_…`), else by its name."""
-    if isinstance(ref, UUID):
-        return ref, ""
-    if ref.startswith("wf_"):
-        try:
-            return ids.decode("wf", ref), ref
-        except NotFound:
-            pass  # a name may begin so, too
-    return None, ref
 
 
 def changed_config(task: Placed, changes: Mapping[str, Any], agents: Mapping[str, Agent]) -> dict[str, Any]:

@@ -6,44 +6,21 @@ from uuid import UUID
 from pydantic import Field, StringConstraints, WithJsonSchema, model_validator
 
 from agent_factory.api.paging import PageOf
-from agent_factory.api.schemas import Id, Input, Moment, Output, definition_of
-from agent_factory.core.agent import AgentStatus
+from agent_factory.api.schemas import Id, Input, definition_of
+from agent_factory.services.definitions.schemas import Patch, Summary, VersionSummary
 
 WorkflowId = Annotated[UUID, Id("wf")]
-UserId = Annotated[UUID, Id("usr")]
 Version = Annotated[int, Field(ge=1, le=2_147_483_647, strict=True)] | Literal["latest"]
 Priority = Annotated[int, Field(ge=-1000, le=1000, strict=True)]
 
 WorkflowDefinition = Annotated[dict[str, Any], WithJsonSchema(definition_of("Workflow"))]
 """A workflow's definition as it travels; `core.workflow` reads it, so that every fault has its pointer."""
 
-Patch = Annotated[dict[str, Any], WithJsonSchema({"type": "object", "additionalProperties": True})]
-"""Part of a definition; null removes what is there (RFC 7396)."""
 
-
-class Act(Input):
-    """A request that needs no more words."""
-
-
-class VersionChoice(Input):
-    """Which version is meant."""
-
-    version: int | None = Field(default=None, ge=1, le=2_147_483_647, strict=True)
-
-
-class WorkflowSummary(Output):
+class WorkflowSummary(Summary):
     """A workflow without its definition."""
 
     id: WorkflowId
-    name: str
-    description: str
-    status: AgentStatus
-    latest_version: int
-    deployed_version: int | None
-    revision: int
-    created_by: UserId | None
-    created_at: Moment
-    updated_at: Moment
 
 
 class WorkflowOut(WorkflowSummary):
@@ -56,29 +33,10 @@ class WorkflowPage(PageOf[WorkflowSummary]):
     """A page of workflows."""
 
 
-class WorkflowVersionSummary(Output):
-    """A version without its definition; `digest` names its content."""
-
-    number: int
-    digest: str
-    created_by: UserId | None
-    created_at: Moment
-
-
-class WorkflowVersionOut(WorkflowVersionSummary):
+class WorkflowVersionOut(VersionSummary):
     """A version, which never changes."""
 
     definition: WorkflowDefinition
-
-
-class WorkflowVersionPage(PageOf[WorkflowVersionSummary]):
-    """A page of versions."""
-
-
-class WorkflowValidation(Output):
-    """A definition that can be run here."""
-
-    valid: bool
 
 
 class RunStart(Input):

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from agent_factory.core.agent import NEXT_STATUS, AgentStatus
 from agent_factory.kit.errors import Conflict
-from agent_factory.services.agents.rules import earlier_version, step
+from agent_factory.services.agents.service import AGENT
+from agent_factory.services.definitions.rules import earlier_version, step
 from tests.serving import Client
 
 VERBS = {
@@ -130,7 +131,7 @@ def test_no_road_leads_back_from_the_archive(road: list[AgentStatus]) -> None:
     status = AgentStatus.DRAFT
     for to in road:
         try:
-            step(status, to)
+            step(AGENT, status, to)
         except Conflict:
             continue
         assert status is not AgentStatus.ARCHIVED
@@ -140,7 +141,7 @@ def test_no_road_leads_back_from_the_archive(road: list[AgentStatus]) -> None:
 @given(st.none() | st.integers(1, 9), st.none() | st.integers(-3, 12))
 def test_a_rollback_leads_to_an_earlier_version_or_nowhere(deployed: int | None, wanted: int | None) -> None:
     try:
-        chosen = earlier_version(deployed, wanted)
+        chosen = earlier_version(AGENT, deployed, wanted)
     except Conflict:
         return
     assert deployed is not None

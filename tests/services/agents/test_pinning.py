@@ -13,7 +13,8 @@ from agent_factory.services.agents.errors import (
     SubAgentsInvalid,
     VersionNotFound,
 )
-from agent_factory.services.agents.service import LATEST, Pinned, pin
+from agent_factory.services.agents.service import Pinned, pin
+from agent_factory.services.definitions.service import LATEST
 from tests.serving import Client
 
 

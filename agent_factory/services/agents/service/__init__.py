@@ -1,34 +1,22 @@
-"""The agents room's face: what endpoints and other rooms may call."""
+"""The agents room's face: what endpoints and other rooms may call, beside what works with every kind of definitions."""
 
-from agent_factory.services.agents.service.changing import Changed, create, patch, replace
-from agent_factory.services.agents.service.checking import validate
-from agent_factory.services.agents.service.living import activate, archive, deploy, pause, rollback
-from agent_factory.services.agents.service.naming import check_calls, check_use
-from agent_factory.services.agents.service.pinning import LATEST, Pinned, pin, pin_below
-from agent_factory.services.agents.service.reading import get, get_version, list_agents, list_versions
+from agent_factory.services.agents.service.checking import checked
+from agent_factory.services.agents.service.kind import AGENT
+from agent_factory.services.agents.service.naming import check_names
+from agent_factory.services.agents.service.pinning import Pinned, pin, pin_below
 from agent_factory.services.agents.service.templates import get_template, list_templates
+from agent_factory.services.definitions.service import Definitions
+
+AGENTS = Definitions(kind=AGENT, checked=checked, check_names=check_names)
 
 __all__ = [
-    "LATEST",
-    "Changed",
+    "AGENT",
+    "AGENTS",
     "Pinned",
-    "activate",
-    "archive",
-    "check_calls",
-    "check_use",
-    "create",
-    "deploy",
-    "get",
+    "check_names",
+    "checked",
     "get_template",
-    "get_version",
-    "list_agents",
     "list_templates",
-    "list_versions",
-    "patch",
-    "pause",
     "pin",
     "pin_below",
-    "replace",
-    "rollback",
-    "validate",
 ]

@@ -1,6 +1,7 @@
 """Whether a definition can be run here; every fault has its JSON pointer (S63)."""
 
 from typing import Any
+from uuid import UUID
 
 from agent_factory.core.agent import Agent, ToolUse, parse_agent
 from agent_factory.core.model import UnknownModel
@@ -11,20 +12,22 @@ from agent_factory.kit.errors import FieldError, Invalid, Problem
 from agent_factory.runtime.compile import Resources
 from agent_factory.runtime.guardrails import compile_guardrails
 from agent_factory.security.auth import Actor
-from agent_factory.services.agents import queries
 from agent_factory.services.agents.rules import called_agents
+from agent_factory.services.agents.service.kind import AGENT
+from agent_factory.services.definitions import service as definitions
 
 _PUBLISHED = Schema(Agent.model_json_schema())
 """What the document promises of a definition: `"3"` is no number, though a script may say so."""
 
 
-async def validate(session: ReadSession, actor: Actor, resources: Resources, definition: dict[str, Any]) -> Agent:
-    """Read a definition and check all that it names; raises `Invalid`."""
-    return await checked(session, actor, resources, definition)
-
-
-async def checked(session: ReadSession, actor: Actor, resources: Resources, definition: dict[str, Any]) -> Agent:
-    """Read a definition; unknown tools, models, agents, and bad settings of each are told together."""
+async def checked(
+    session: ReadSession,
+    actor: Actor,
+    resources: Resources,
+    definition: dict[str, Any],
+    _own_id: UUID | None = None,  # an agent is told from others by its name
+) -> Agent:
+    """Read a definition; unknown tools, models, agents, and bad settings of each are told together, as `Invalid`."""
     agent = parse_agent(definition)
     if loose := _PUBLISHED.faults(definition):
         raise Invalid(f"{len(loose)} fault(s) in the definition.", errors=loose)
@@ -88,6 +91,6 @@ async def _agents(session: ReadSession, actor: Actor, agent: Agent) -> list[Fiel
         at = f"/tools/{index}/config/agent"
         if name == agent.name:
             faults.append(FieldError(at, "an agent cannot call itself"))
-        elif await queries.pinned(session, actor, agent_id=None, name=name) is None:
+        elif await definitions.by_name(session, actor, AGENT, name) is None:
             faults.append(FieldError(at, f"there is no agent {name!r}; create it first"))
     return faults

@@ -2,22 +2,19 @@
 
 from collections.abc import Iterable
 from functools import lru_cache
-from typing import Literal
 from uuid import UUID
 
 import msgspec
 
-from agent_factory.core.agent import Agent, AgentStatus, parse_agent
+from agent_factory.core.agent import Agent, parse_agent
 from agent_factory.database.session import ReadSession
-from agent_factory.kit import ids
 from agent_factory.kit.errors import FieldError
 from agent_factory.security.auth import Actor
-from agent_factory.services.agents import queries
-from agent_factory.services.agents.errors import AgentNotDeployed, AgentNotFound, SubAgentsInvalid, VersionNotFound
+from agent_factory.services.agents.errors import AgentNotDeployed, AgentNotFound, SubAgentsInvalid
 from agent_factory.services.agents.rules import DEEPEST, MOST_AGENTS, called_agents
-
-LATEST: Literal["latest"] = "latest"
-"""Asks for the newest version, deployed or not: to try a draft."""
+from agent_factory.services.agents.service.kind import AGENT
+from agent_factory.services.definitions import service as definitions
+from agent_factory.services.definitions.service import Wanted
 
 
 class Pinned(msgspec.Struct, frozen=True):
@@ -29,9 +26,7 @@ class Pinned(msgspec.Struct, frozen=True):
     agents: dict[str, Agent]
 
 
-async def pin(
-    session: ReadSession, actor: Actor, ref: str | UUID, version: int | Literal["latest"] | None = None
-) -> Pinned:
+async def pin(session: ReadSession, actor: Actor, ref: str | UUID, version: Wanted = None) -> Pinned:
     """Fix what a run will use. `ref` is an id (`agt_…`) or a name.
 
     Whether the caller may use it is asked where it is used. Without a version
@@ -43,32 +38,19 @@ async def pin(
     return Pinned(agent_id, number, agent, await pin_below(session, actor, agent, version))
 
 
-async def pin_below(
-    session: ReadSession, actor: Actor, agent: Agent, version: int | Literal["latest"] | None = None
-) -> dict[str, Agent]:
+async def pin_below(session: ReadSession, actor: Actor, agent: Agent, version: Wanted = None) -> dict[str, Agent]:
     """Fix every agent that a definition calls, by name; raises `SubAgentsInvalid` as `pin` does."""
     agents: dict[str, Agent] = {}
-    await _below(session, actor, agent, agents, path=(agent.name,), version=version)
+    await _below(session, actor, agent, agents, path=(agent.name,), tried=version is not None)
     return agents
 
 
 async def _one(
-    session: ReadSession, actor: Actor, ref: str | UUID, version: int | Literal["latest"] | None
+    session: ReadSession, actor: Actor, ref: str | UUID, version: Wanted, *, tried: bool = False
 ) -> tuple[UUID, int, Agent]:
-    agent_id = ref if isinstance(ref, UUID) else ids.decode("agt", ref) if ref.startswith("agt_") else None
-    found = await queries.pinned(session, actor, agent_id=agent_id, name=str(ref))
-    if found is None:
-        raise AgentNotFound(f"There is no agent {str(ref)!r} in your organisation.")
-    agent_id, status, latest, deployed = found
-    number = latest if version == LATEST else version
-    if number is None:
-        if status != AgentStatus.DEPLOYED or deployed is None:
-            raise AgentNotDeployed(f"The agent is {status}; deploy it, or ask for a version.")
-        number = deployed
-    text = await queries.definition_text(session, actor, agent_id, number)
-    if text is None:
-        raise VersionNotFound(f"The agent has no version {number}.")
-    return agent_id, number, _read(text)
+    found = await definitions.find(session, actor, AGENT, ref)
+    number = definitions.choose(AGENT, found, version, tried=tried)
+    return found.id, number, _read(await definitions.read_text(session, actor, AGENT, found, number))
 
 
 async def _below(
@@ -78,7 +60,7 @@ async def _below(
     agents: dict[str, Agent],
     *,
     path: tuple[str, ...],
-    version: int | Literal["latest"] | None,
+    tried: bool,
 ) -> None:
     for index, name in called_agents(agent):
         if name in path:
@@ -88,19 +70,15 @@ async def _below(
         if name not in agents:
             if len(agents) >= MOST_AGENTS:
                 raise _invalid(index, f"more than {MOST_AGENTS} agents below one")
-            agents[name] = await _called(session, actor, name, index, version)
-        await _below(session, actor, agents[name], agents, path=(*path, name), version=version)
+            agents[name] = await _called(session, actor, name, index, tried=tried)
+        await _below(session, actor, agents[name], agents, path=(*path, name), tried=tried)
 
 
-async def _called(
-    session: ReadSession, actor: Actor, name: str, index: int, version: int | Literal["latest"] | None
-) -> Agent:
+async def _called(session: ReadSession, actor: Actor, name: str, index: int, *, tried: bool) -> Agent:
     try:
-        return (await _one(session, actor, name, None))[2]
+        return (await _one(session, actor, name, None, tried=tried))[2]
     except AgentNotDeployed:
-        if version is None:
-            raise _invalid(index, f"the agent {name!r} is not deployed") from None
-        return (await _one(session, actor, name, LATEST))[2]
+        raise _invalid(index, f"the agent {name!r} is not deployed") from None
     except AgentNotFound:
         raise _invalid(index, f"there is no agent {name!r}") from None
 

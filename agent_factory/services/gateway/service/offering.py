@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import msgspec
 
 from agent_factory.core.agent import AgentStatus
-from agent_factory.database.models import AgentRow
+from agent_factory.database.models.definitions import Head
 from agent_factory.kit import ids
 from agent_factory.kit.errors import NotFound
 from agent_factory.kit.pages import Page, read_cursor
@@ -15,6 +15,7 @@ from agent_factory.security import rbac
 from agent_factory.security.auth import Actor
 from agent_factory.services.agents import service as agents
 from agent_factory.services.agents.errors import AgentNotDeployed
+from agent_factory.services.definitions import service as definitions
 from agent_factory.services.gateway.errors import ModelNotFound
 from agent_factory.services.runs.errors import SessionNotFound
 
@@ -34,8 +35,14 @@ class Offer(msgspec.Struct, frozen=True):
 async def offers(platform: Platform, actor: Actor, permission: str, cursor: str | None) -> Page[Offer]:
     """List the deployed agents to which a caller has a permission, newest first, a page at a time."""
     async with platform.database.read(actor.organization_id) as session:
-        found = await agents.list_agents(
-            session, actor, _PAGE, read_cursor(cursor), status=AgentStatus.DEPLOYED, permission=permission
+        found = await definitions.list_definitions(
+            session,
+            actor,
+            agents.AGENTS,
+            limit=_PAGE,
+            after=read_cursor(cursor),
+            status=AgentStatus.DEPLOYED,
+            permission=permission,
         )
     return Page([_offer(row) for row in found.data], found.next_cursor, found.has_more)
 
@@ -58,7 +65,7 @@ async def offer(platform: Platform, actor: Actor, permission: str, ref: str) -> 
         async with platform.database.read(actor.organization_id) as session:
             pinned = await agents.pin(session, actor, ref)
             rbac.check(actor, permission, pinned.agent_id)
-            row, _ = await agents.get(session, actor, pinned.agent_id)
+            row, _ = await definitions.get(session, actor, agents.AGENTS, pinned.agent_id)
     return _offer(row)
 
 
@@ -75,7 +82,7 @@ def as_model(ref: str) -> Generator[None]:
         raise ModelNotFound(f"There is no deployed agent {ref[:100]!r} in your organisation.") from None
 
 
-def _offer(row: AgentRow) -> Offer:
+def _offer(row: Head) -> Offer:
     return Offer(
         id=ids.encode("agt", row.id),
         name=row.name,

@@ -21,6 +21,7 @@ from agent_factory.runtime.scope import TurnEnd
 from agent_factory.security.auth import Actor
 from agent_factory.security.rbac import Denied, check
 from agent_factory.services.agents import service as agents
+from agent_factory.services.definitions import service as definitions
 from agent_factory.services.gateway.errors import (
     ConversationNotFound,
     PreviousNotFound,
@@ -54,7 +55,7 @@ async def stored(platform: Platform, actor: Actor, response_id: str, permission:
     run = await _find(platform, actor, response_id, permission)
     metadata: dict[str, str] = {}
     async with platform.database.read(actor.organization_id) as session:
-        agent, _ = await agents.get(session, actor, _agent(run))
+        agent, _ = await definitions.get(session, actor, agents.AGENTS, _agent(run))
         if run.session_id is not None:
             with suppress(SessionNotFound, Denied):
                 metadata = (await runs.get_session(session, actor, run.session_id)).data

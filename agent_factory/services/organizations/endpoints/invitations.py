@@ -6,6 +6,7 @@ from agent_factory.api.access import needs, open_to_all
 from agent_factory.api.dependencies import ActorDep, PlatformDep, Reader, Writer
 from agent_factory.api.paging import PagingDep
 from agent_factory.api.routing import router
+from agent_factory.api.schemas import Act
 from agent_factory.database.models import InvitationRow
 from agent_factory.kit import ids
 from agent_factory.kit.clock import now
@@ -15,7 +16,6 @@ from agent_factory.services.organizations.endpoints.paths import InvitationPath,
 from agent_factory.services.organizations.rules import status_of
 from agent_factory.services.organizations.schemas import (
     AccountClose,
-    Act,
     InvitationAccept,
     InvitationAccepted,
     InvitationCreate,

@@ -4,11 +4,12 @@ from agent_factory.api.access import needs
 from agent_factory.api.dependencies import ActorDep, PlatformDep, Reader, Writer
 from agent_factory.api.paging import PagingDep
 from agent_factory.api.routing import router
+from agent_factory.api.schemas import Act
 from agent_factory.security.rbac import MEMBER
 from agent_factory.services.auth import service as auth
 from agent_factory.services.organizations import service
 from agent_factory.services.organizations.endpoints.paths import Own, UserPath
-from agent_factory.services.organizations.schemas import Act, MemberOut, MemberPage, MemberPatch
+from agent_factory.services.organizations.schemas import MemberOut, MemberPage, MemberPatch
 
 members = router("/api/v1/organizations/{organization_id}/members", "members")
 

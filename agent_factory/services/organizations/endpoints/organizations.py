@@ -6,6 +6,7 @@ from agent_factory.api.access import needs
 from agent_factory.api.dependencies import ActorDep, PlatformDep, Writer
 from agent_factory.api.paging import PagingDep
 from agent_factory.api.routing import router
+from agent_factory.api.schemas import Act
 from agent_factory.kit import ids
 from agent_factory.kit.pages import page
 from agent_factory.runtime.platform import Platform
@@ -13,7 +14,6 @@ from agent_factory.security.rbac import MEMBER, SELF
 from agent_factory.services.organizations import service
 from agent_factory.services.organizations.endpoints.paths import OrganizationPath, Own
 from agent_factory.services.organizations.schemas import (
-    Act,
     OrganizationCreate,
     OrganizationOut,
     OrganizationPage,

@@ -11,7 +11,7 @@ from agent_factory.api.dependencies import ActorDep, PlatformDep, Reader
 from agent_factory.api.direct import direct
 from agent_factory.api.paging import PagingDep
 from agent_factory.api.routing import router
-from agent_factory.api.schemas import Id
+from agent_factory.api.schemas import Act, Id
 from agent_factory.api.sse import EventStream, last_event_id
 from agent_factory.database.models import RunStatus
 from agent_factory.kit import ids
@@ -32,7 +32,6 @@ from agent_factory.services.runs.endpoints.answering import (
     wants_events,
 )
 from agent_factory.services.runs.schemas import (
-    Act,
     AgentId,
     CostOut,
     DiffOut,

@@ -14,6 +14,7 @@ from agent_factory.runtime.platform import Platform
 from agent_factory.security import rbac
 from agent_factory.security.auth import Actor
 from agent_factory.services.agents import service as agents
+from agent_factory.services.definitions.service import LATEST
 from agent_factory.services.runs import queries
 from agent_factory.services.runs.errors import SessionBusy, SessionNotFound
 from agent_factory.services.runs.schemas import SessionCreate, SessionPatch
@@ -21,7 +22,7 @@ from agent_factory.services.runs.schemas import SessionCreate, SessionPatch
 
 async def create_session(session: Session, actor: Actor, body: SessionCreate) -> SessionRow:
     """Begin a conversation with an agent, deployed or not; raises `AgentNotFound`."""
-    pin = await agents.pin(session, actor, body.agent, agents.LATEST)
+    pin = await agents.pin(session, actor, body.agent, LATEST)
     rbac.check(actor, "agent:run", pin.agent_id)
     moment = now()
     row = SessionRow(

@@ -17,6 +17,7 @@ from agent_factory.runtime.scheduler.misfires import spread
 from agent_factory.security import rbac
 from agent_factory.security.auth import Actor
 from agent_factory.security.encryption import Vault
+from agent_factory.services.definitions import service as definitions
 from agent_factory.services.triggers import queries
 from agent_factory.services.triggers.errors import TriggerDeclared, TriggerInvalid, TriggerUnsigned
 from agent_factory.services.triggers.rules.configs import (
@@ -31,8 +32,8 @@ from agent_factory.services.triggers.rules.configs import (
 from agent_factory.services.triggers.rules.naming import is_declared, place_of
 from agent_factory.services.triggers.rules.signatures import key_of, new_secret
 from agent_factory.services.triggers.service.reading import held
-from agent_factory.services.workflows import service as workflows
 from agent_factory.services.workflows.errors import WorkflowArchived, WorkflowNotFound
+from agent_factory.services.workflows.service import WORKFLOWS
 
 _DECLARED = "Change the workflow's definition and deploy it; here the trigger can be enabled and disabled."
 
@@ -88,12 +89,14 @@ async def create(
 
 async def _workflow(session: ReadSession, actor: Actor, ref: str) -> UUID:
     try:
-        row = (await workflows.get(session, actor, ids.decode("wf", ref)))[0]
+        row = (await definitions.get(session, actor, WORKFLOWS, ids.decode("wf", ref)))[0]
     except (NotFound, WorkflowNotFound):
-        named = (await workflows.list_workflows(session, actor, 1, None, name=ref, permission="workflow:edit")).data
-        if not named:
+        found = await definitions.list_definitions(
+            session, actor, WORKFLOWS, limit=1, after=None, name=ref, permission="workflow:edit"
+        )
+        if not found.data:
             raise WorkflowNotFound(f"There is no workflow {ref!r} in your organisation.") from None
-        row = named[0]
+        row = found.data[0]
     if row.status == "archived":
         raise WorkflowArchived("An archived workflow cannot be started.")
     return row.id

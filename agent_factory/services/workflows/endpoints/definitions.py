@@ -10,24 +10,21 @@ from agent_factory.api.dependencies import ActorDep, PlatformDep, Reader, Writer
 from agent_factory.api.etag import IfMatch, etag
 from agent_factory.api.paging import PagingDep
 from agent_factory.api.routing import router
-from agent_factory.api.schemas import Id
+from agent_factory.api.schemas import Act, Id
 from agent_factory.api.yaml import READ_TOO
 from agent_factory.core.agent import AgentStatus
 from agent_factory.kit import ids
-from agent_factory.services.workflows import service
+from agent_factory.services.definitions import service as definitions
+from agent_factory.services.definitions.schemas import Patch, Validation, VersionChoice, VersionPage
+from agent_factory.services.definitions.service import Changed
 from agent_factory.services.workflows.schemas import (
-    Act,
-    Patch,
-    VersionChoice,
     WorkflowDefinition,
     WorkflowOut,
     WorkflowPage,
     WorkflowSummary,
-    WorkflowValidation,
     WorkflowVersionOut,
-    WorkflowVersionPage,
 )
-from agent_factory.services.workflows.service import Changed
+from agent_factory.services.workflows.service import WORKFLOWS
 
 workflows = router("/api/v1/workflows", "workflows")
 
@@ -43,7 +40,7 @@ async def create(
     session: Writer, actor: ActorDep, platform: PlatformDep, body: DefinitionBody, response: Response
 ) -> WorkflowOut:
     """Create a workflow as a draft."""
-    made = await service.create(session, actor, platform.resources, body)
+    made = await definitions.create(session, actor, WORKFLOWS, platform.resources, body)
     response.headers["Location"] = _location(made)
     return _shown(made, response)
 
@@ -58,7 +55,9 @@ async def list_(
     status: AgentStatus | None = None,
 ) -> WorkflowPage:
     """List workflows, newest first; archived ones only by `status=archived`."""
-    found = await service.list_workflows(session, actor, paging.limit, paging.after, name=name, status=status)
+    found = await definitions.list_definitions(
+        session, actor, WORKFLOWS, limit=paging.limit, after=paging.after, name=name, status=status
+    )
     return WorkflowPage.model_validate(found)
 
 
@@ -66,7 +65,7 @@ async def list_(
 @needs("workflow:read", of="workflow_id")
 async def get(session: Reader, actor: ActorDep, workflow_id: WorkflowPath, response: Response) -> WorkflowOut:
     """Show a workflow with its newest definition."""
-    return _shown(Changed(*await service.get(session, actor, workflow_id)), response)
+    return _shown(Changed(*await definitions.get(session, actor, WORKFLOWS, workflow_id)), response)
 
 
 @workflows.patch("/{workflow_id}")
@@ -83,7 +82,10 @@ async def update(
 ) -> WorkflowOut:
     """Change parts of the definition; the result is a new version."""
     return _shown(
-        await service.patch(session, actor, platform.resources, workflow_id, change=body, if_match=if_match), response
+        await definitions.patch(
+            session, actor, WORKFLOWS, platform.resources, workflow_id, change=body, if_match=if_match
+        ),
+        response,
     )
 
 
@@ -101,7 +103,9 @@ async def replace(
 ) -> WorkflowOut:
     """Give the workflow a new definition; the result is a new version."""
     return _shown(
-        await service.replace(session, actor, platform.resources, workflow_id, definition=body, if_match=if_match),
+        await definitions.replace(
+            session, actor, WORKFLOWS, platform.resources, workflow_id, definition=body, if_match=if_match
+        ),
         response,
     )
 
@@ -112,17 +116,17 @@ async def delete(
     session: Writer, actor: ActorDep, platform: PlatformDep, workflow_id: WorkflowPath, if_match: IfMatch = None
 ) -> None:
     """Archive a workflow; its runs stay readable."""
-    await service.archive(session, actor, platform, workflow_id, if_match=if_match)
+    await definitions.archive(session, actor, WORKFLOWS, platform, workflow_id, if_match=if_match)
 
 
 @workflows.get("/{workflow_id}/versions")
 @needs("workflow:read", of="workflow_id")
-async def versions_list(
-    session: Reader, actor: ActorDep, workflow_id: WorkflowPath, paging: PagingDep
-) -> WorkflowVersionPage:
+async def versions_list(session: Reader, actor: ActorDep, workflow_id: WorkflowPath, paging: PagingDep) -> VersionPage:
     """List a workflow's versions, newest first."""
-    found = await service.list_versions(session, actor, workflow_id, paging.limit, paging.after)
-    return WorkflowVersionPage.model_validate(found)
+    found = await definitions.list_versions(
+        session, actor, WORKFLOWS, workflow_id, limit=paging.limit, after=paging.after
+    )
+    return VersionPage.model_validate(found)
 
 
 @workflows.post("/{workflow_id}/versions", status_code=201, openapi_extra=READ_TOO)
@@ -138,8 +142,10 @@ async def versions_create(
     if_match: IfMatch = None,
 ) -> WorkflowVersionOut:
     """Make a definition the workflow's newest version; one without a difference is the version that is there."""
-    made = await service.replace(session, actor, platform.resources, workflow_id, definition=body, if_match=if_match)
-    response.headers["ETag"] = etag(made.workflow.revision)
+    made = await definitions.replace(
+        session, actor, WORKFLOWS, platform.resources, workflow_id, definition=body, if_match=if_match
+    )
+    response.headers["ETag"] = etag(made.head.revision)
     response.headers["Location"] = f"{_location(made)}/versions/{made.version.number}"
     return WorkflowVersionOut.model_validate(made.version)
 
@@ -150,26 +156,28 @@ async def versions_get(
     session: Reader, actor: ActorDep, workflow_id: WorkflowPath, number: Number
 ) -> WorkflowVersionOut:
     """Show one version."""
-    return WorkflowVersionOut.model_validate(await service.get_version(session, actor, workflow_id, number))
+    return WorkflowVersionOut.model_validate(
+        await definitions.get_version(session, actor, WORKFLOWS, workflow_id, number)
+    )
 
 
 @workflows.post(":validate", name="validate", openapi_extra=READ_TOO)
 @needs("workflow:create", audited=False)
-async def validate(session: Reader, actor: ActorDep, platform: PlatformDep, body: DefinitionBody) -> WorkflowValidation:
+async def validate(session: Reader, actor: ActorDep, platform: PlatformDep, body: DefinitionBody) -> Validation:
     """Check a definition without keeping it; its faults come as a 422 with their pointers."""
-    await service.validate(session, actor, platform.resources, body)
-    return WorkflowValidation(valid=True)
+    await WORKFLOWS.checked(session, actor, platform.resources, body, None)
+    return Validation(valid=True)
 
 
 @workflows.post("/{workflow_id}:validate", name="validate_newest")
 @needs("workflow:read", of="workflow_id", audited=False)
 async def validate_newest(
     session: Reader, actor: ActorDep, platform: PlatformDep, workflow_id: WorkflowPath, _body: Act | None = None
-) -> WorkflowValidation:
+) -> Validation:
     """Check whether the newest version can be run here and now."""
-    _, version = await service.get(session, actor, workflow_id)
-    await service.validate(session, actor, platform.resources, version.definition, workflow_id)
-    return WorkflowValidation(valid=True)
+    _, version = await definitions.get(session, actor, WORKFLOWS, workflow_id)
+    await WORKFLOWS.checked(session, actor, platform.resources, version.definition, workflow_id)
+    return Validation(valid=True)
 
 
 @workflows.post("/{workflow_id}:activate")
@@ -184,7 +192,7 @@ async def activate(
     if_match: IfMatch = None,
 ) -> WorkflowOut:
     """Call a draft finished."""
-    return _shown(await service.activate(session, actor, workflow_id, if_match=if_match), response)
+    return _shown(await definitions.activate(session, actor, WORKFLOWS, workflow_id, if_match=if_match), response)
 
 
 @workflows.post("/{workflow_id}:deploy")
@@ -202,7 +210,7 @@ async def deploy(
     """Put a version into service, by default the newest; runs in flight keep theirs."""
     wanted = body.version if body else None
     return _shown(
-        await service.deploy(session, actor, platform, workflow_id, version=wanted, if_match=if_match),
+        await definitions.deploy(session, actor, WORKFLOWS, platform, workflow_id, version=wanted, if_match=if_match),
         response,
     )
 
@@ -219,7 +227,7 @@ async def pause(
     if_match: IfMatch = None,
 ) -> WorkflowOut:
     """Take a workflow out of service until it is deployed again; runs in flight go on."""
-    return _shown(await service.pause(session, actor, workflow_id, if_match=if_match), response)
+    return _shown(await definitions.pause(session, actor, WORKFLOWS, workflow_id, if_match=if_match), response)
 
 
 @workflows.post("/{workflow_id}:rollback")
@@ -237,7 +245,7 @@ async def rollback(
     """Put an earlier version back into service, by default the one before the deployed one."""
     wanted = body.version if body else None
     return _shown(
-        await service.rollback(session, actor, platform, workflow_id, version=wanted, if_match=if_match),
+        await definitions.rollback(session, actor, WORKFLOWS, platform, workflow_id, version=wanted, if_match=if_match),
         response,
     )
 
@@ -255,16 +263,18 @@ async def archive(
     if_match: IfMatch = None,
 ) -> WorkflowOut:
     """Put a workflow away for good."""
-    return _shown(await service.archive(session, actor, platform, workflow_id, if_match=if_match), response)
+    return _shown(
+        await definitions.archive(session, actor, WORKFLOWS, platform, workflow_id, if_match=if_match), response
+    )
 
 
 def _shown(changed: Changed, response: Response) -> WorkflowOut:
-    response.headers["ETag"] = etag(changed.workflow.revision)
-    summary = WorkflowSummary.model_validate(changed.workflow)
+    response.headers["ETag"] = etag(changed.head.revision)
+    summary = WorkflowSummary.model_validate(changed.head)
     return WorkflowOut(
         **{n: getattr(summary, n) for n in WorkflowSummary.model_fields}, definition=changed.version.definition
     )
 
 
 def _location(changed: Changed) -> str:
-    return f"/api/v1/workflows/{ids.encode('wf', changed.workflow.id)}"
+    return f"/api/v1/workflows/{ids.encode('wf', changed.head.id)}"

@@ -23,13 +23,6 @@ _PUBLISHED = Schema(Workflow.json_schema())
 """What the document promises of a definition: `"3"` is no number, though a script may say so."""
 
 
-async def validate(
-    session: ReadSession, actor: Actor, resources: Resources, definition: dict[str, Any], own_id: UUID | None = None
-) -> Flow:
-    """Read a definition and check all that it names; raises `Invalid`."""
-    return (await checked(session, actor, resources, definition, own_id)).flow
-
-
 async def checked(
     session: ReadSession, actor: Actor, resources: Resources, definition: dict[str, Any], own_id: UUID | None = None
 ) -> Read:
@@ -85,7 +78,7 @@ async def _agents(
         found = task.config["agent"] if task.type == "agent" else None
         if isinstance(found, dict):
             try:
-                await agents.validate(session, actor, resources, cast("dict[str, Any]", found))
+                await agents.checked(session, actor, resources, cast("dict[str, Any]", found))
             except Invalid as problem:
                 faults += _below(f"{task.at}/config/agent", problem)
     return faults

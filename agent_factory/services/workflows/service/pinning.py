@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -15,33 +15,16 @@ from agent_factory.kit.errors import FieldError, Problem
 from agent_factory.security.auth import Actor
 from agent_factory.services.agents import service as agents
 from agent_factory.services.agents.errors import AgentNotDeployed
-from agent_factory.services.workflows import queries
-from agent_factory.services.workflows.errors import (
-    NamesInvalid,
-    VersionNotFound,
-    WorkflowNotDeployed,
-    WorkflowNotFound,
-)
-from agent_factory.services.workflows.rules import (
-    DEEPEST,
-    MOST_FAULTS,
-    MOST_NAMED,
-    Placed,
-    may_change,
-    naming,
-    placed,
-    workflow_ref,
-)
-
-LATEST: Literal["latest"] = "latest"
-"""Asks for the newest version, deployed or not: to try a draft."""
+from agent_factory.services.definitions import service as definitions
+from agent_factory.services.definitions.service import Wanted
+from agent_factory.services.workflows.errors import NamesInvalid, WorkflowArchived
+from agent_factory.services.workflows.rules import DEEPEST, MOST_FAULTS, MOST_NAMED, Placed, naming, placed
+from agent_factory.services.workflows.service.kind import WORKFLOW
 
 _LARGE = 50_000
 """Characters of a definition that are checked in a few hundredths of a second."""
 
 T = TypeVar("T")
-
-Version = int | Literal["latest"] | None
 
 
 class Read(msgspec.Struct, frozen=True):
@@ -65,7 +48,7 @@ class Pinned(msgspec.Struct, frozen=True):
     version: int | None = None
 
 
-async def pin(session: ReadSession, actor: Actor, ref: str | UUID, version: Version = None) -> Pinned:
+async def pin(session: ReadSession, actor: Actor, ref: str | UUID, version: Wanted = None) -> Pinned:
     """Fix what a run of a workflow will use. `ref` is an id (`wf_…`) or a name.
 
     Without a version it is the deployed one, and so is everything that it
@@ -152,7 +135,7 @@ class Names:
         return f"{task.at}/config/{field}"
 
     async def _agent(self, ref: str | dict[str, Any], version: int | None) -> None:
-        wanted = agents.LATEST if self._tried else None
+        wanted = definitions.LATEST if self._tried else None
         if isinstance(ref, dict):
             self._keep(await agents.pin_below(self._session, self._actor, parse_agent(ref), wanted))
             return
@@ -163,7 +146,7 @@ class Names:
         except AgentNotDeployed:
             if not self._tried:
                 raise
-            pin = await agents.pin(self._session, self._actor, ref, agents.LATEST)
+            pin = await agents.pin(self._session, self._actor, ref, definitions.LATEST)
         self._keep({**pin.agents, pinned_name(ref, version): pin.agent})
 
     async def _named(self, ref: str, version: int | None) -> _Found:
@@ -197,27 +180,13 @@ class Names:
             raise NamesInvalid(f"more than {MOST_NAMED} agents and workflows in all")
 
 
-async def _find(
-    session: ReadSession, actor: Actor, ref: str | UUID, version: Version, *, tried: bool = False
-) -> _Found:
-    workflow_id, name = workflow_ref(ref)
-    found = await queries.named(session, actor, workflow_id=workflow_id, name=name)
-    if found is None:
-        raise WorkflowNotFound(f"There is no workflow {str(ref)!r} in your organisation.")
-    workflow_id, name, status, latest, deployed = found
-    may_change(AgentStatus(status))
-    number = latest if version == LATEST else version
-    if number is None:
-        if status == AgentStatus.DEPLOYED and deployed is not None:
-            number = deployed
-        elif tried:
-            number = latest
-        else:
-            raise WorkflowNotDeployed(f"The workflow {name!r} is {status}; deploy it, or ask for a version.")
-    text = await queries.definition_text(session, actor, workflow_id, number)
-    if text is None:
-        raise VersionNotFound(f"The workflow {name!r} has no version {number}.")
-    return _Found(workflow_id, name, number, await aside(len(text), _read, text))
+async def _find(session: ReadSession, actor: Actor, ref: str | UUID, wanted: Wanted, *, tried: bool = False) -> _Found:
+    found = await definitions.find(session, actor, WORKFLOW, ref)
+    if found.status == AgentStatus.ARCHIVED:
+        raise WorkflowArchived("An archived workflow cannot be run; create a new one.")
+    number = definitions.choose(WORKFLOW, found, wanted, tried=tried)
+    text = await definitions.read_text(session, actor, WORKFLOW, found, number)
+    return _Found(found.id, found.name, number, await aside(len(text), _read, text))
 
 
 def _told(problem: Problem, flow: Flow, at: str) -> str:

@@ -10,11 +10,14 @@ from agent_factory.runtime.platform import Platform
 from agent_factory.runtime.queue.queue import StartRun
 from agent_factory.security import rbac
 from agent_factory.security.auth import Actor, system
+from agent_factory.services.definitions import service as definitions
+from agent_factory.services.definitions.service import Wanted
 from agent_factory.services.organizations import service as organizations
 from agent_factory.services.workflows.errors import InputInvalid
 from agent_factory.services.workflows.service.checking import checked
-from agent_factory.services.workflows.service.naming import check_names, check_use
-from agent_factory.services.workflows.service.pinning import Pinned, Version, pin, pin_definition
+from agent_factory.services.workflows.service.kind import WORKFLOW
+from agent_factory.services.workflows.service.naming import check_names
+from agent_factory.services.workflows.service.pinning import Pinned, pin, pin_definition
 
 _NOBODY = UUID(int=0)
 """Acts where no person does, such as for a schedule; nothing is looked up by it."""
@@ -35,7 +38,7 @@ async def start(
     ref: str | UUID,
     *,
     document: Any = None,  # noqa: ANN401 - any JSON value
-    version: Version = None,
+    version: Wanted = None,
     user_id: UUID | None = None,
     priority: int = 0,
     trigger: str = "manual",
@@ -62,7 +65,7 @@ async def start(
         if asker is None:
             await organizations.check_active(session, organization_id)
         else:
-            await check_use(session, asker, ref)
+            await definitions.check_use(session, asker, WORKFLOW, ref)
         pinned = await pin(session, actor, ref, version)
     about = _About(organization_id, document, user_id, priority, trigger, source, run_id, asker and asker.key_id)
     return await _queue(platform, pinned, about)
