@@ -43,7 +43,7 @@ async def create(
     session: Writer, actor: ActorDep, platform: PlatformDep, body: DefinitionBody, response: Response
 ) -> AgentOut:
     """Create an agent as a draft."""
-    made = await definitions.create(session, actor, AGENTS, platform.resources, body)
+    made = await definitions.create(session, actor, AGENTS, platform, body)
     response.headers["Location"] = _location(made)
     return _shown(made, response)
 
@@ -58,9 +58,7 @@ async def list_(
     status: AgentStatus | None = None,
 ) -> AgentPage:
     """List agents, newest first; archived ones only by `status=archived`."""
-    found = await definitions.list_definitions(
-        session, actor, AGENTS, limit=paging.limit, after=paging.after, name=name, status=status
-    )
+    found = await definitions.list_definitions(session, actor, AGENTS, paging, name=name, status=status)
     return AgentPage.model_validate(found)
 
 
@@ -84,10 +82,8 @@ async def update(
     if_match: IfMatch = None,
 ) -> AgentOut:
     """Change parts of the definition; the result is a new version."""
-    return _shown(
-        await definitions.patch(session, actor, AGENTS, platform.resources, agent_id, change=body, if_match=if_match),
-        response,
-    )
+    changed = await definitions.patch(session, actor, AGENTS, platform, agent_id, change=body, if_match=if_match)
+    return _shown(changed, response)
 
 
 @agents.put("/{agent_id}")
@@ -103,12 +99,8 @@ async def replace(
     if_match: IfMatch = None,
 ) -> AgentOut:
     """Give the agent a new definition; the result is a new version."""
-    return _shown(
-        await definitions.replace(
-            session, actor, AGENTS, platform.resources, agent_id, definition=body, if_match=if_match
-        ),
-        response,
-    )
+    changed = await definitions.replace(session, actor, AGENTS, platform, agent_id, definition=body, if_match=if_match)
+    return _shown(changed, response)
 
 
 @agents.delete("/{agent_id}", status_code=204)
@@ -124,9 +116,8 @@ async def delete(
 @needs("agent:read", of="agent_id")
 async def versions_list(session: Reader, actor: ActorDep, agent_id: AgentPath, paging: PagingDep) -> VersionPage:
     """List an agent's versions, newest first."""
-    return VersionPage.model_validate(
-        await definitions.list_versions(session, actor, AGENTS, agent_id, limit=paging.limit, after=paging.after)
-    )
+    found = await definitions.list_versions(session, actor, AGENTS, agent_id, paging)
+    return VersionPage.model_validate(found)
 
 
 @agents.post("/{agent_id}/versions", status_code=201)
@@ -142,9 +133,7 @@ async def versions_create(
     if_match: IfMatch = None,
 ) -> VersionOut:
     """Make a definition the agent's newest version; one without a difference is the version that is there."""
-    made = await definitions.replace(
-        session, actor, AGENTS, platform.resources, agent_id, definition=body, if_match=if_match
-    )
+    made = await definitions.replace(session, actor, AGENTS, platform, agent_id, definition=body, if_match=if_match)
     response.headers["ETag"] = etag(made.head.revision)
     response.headers["Location"] = f"{_location(made)}/versions/{made.version.number}"
     return VersionOut.model_validate(made.version)
@@ -205,10 +194,8 @@ async def deploy(
 ) -> AgentOut:
     """Put a version into service, by default the newest; runs in flight keep theirs."""
     wanted = body.version if body else None
-    return _shown(
-        await definitions.deploy(session, actor, AGENTS, platform, agent_id, version=wanted, if_match=if_match),
-        response,
-    )
+    changed = await definitions.deploy(session, actor, AGENTS, platform, agent_id, version=wanted, if_match=if_match)
+    return _shown(changed, response)
 
 
 @agents.post("/{agent_id}:pause")
@@ -240,10 +227,8 @@ async def rollback(
 ) -> AgentOut:
     """Put an earlier version back into service, by default the one before the deployed one."""
     wanted = body.version if body else None
-    return _shown(
-        await definitions.rollback(session, actor, AGENTS, platform, agent_id, version=wanted, if_match=if_match),
-        response,
-    )
+    changed = await definitions.rollback(session, actor, AGENTS, platform, agent_id, version=wanted, if_match=if_match)
+    return _shown(changed, response)
 
 
 @agents.post("/{agent_id}:archive")

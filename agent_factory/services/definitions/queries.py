@@ -7,7 +7,9 @@ from sqlalchemy import Text, cast, select
 from agent_factory.core.agent import AgentStatus
 from agent_factory.database.base import owned_by
 from agent_factory.database.models.definitions import Head, Version
+from agent_factory.database.pages import newest
 from agent_factory.database.session import ReadSession, Session
+from agent_factory.kit.pages import Page
 from agent_factory.security.auth import Actor
 from agent_factory.services.definitions.rules import Named
 
@@ -33,17 +35,15 @@ async def heads(
     name: str | None,
     status: AgentStatus | None,
     only: frozenset[UUID] | None,
-) -> list[Head]:
+) -> Page[Head]:
     """List definitions, or `only` some, newest first; without a status, those that are not archived."""
-    query = owned_by(actor, table).order_by(table.id.desc()).limit(limit)
+    query = owned_by(actor, table)
     if only is not None:
         query = query.where(table.id.in_(only))
-    if after is not None:
-        query = query.where(table.id < after)
     if name is not None:
         query = query.where(table.name == name)
     query = query.where(table.status != AgentStatus.ARCHIVED if status is None else table.status == status)
-    return list(await session.scalars(query))
+    return await newest(session, query, table, limit, after)
 
 
 async def version(
@@ -56,12 +56,10 @@ async def version(
 
 async def versions(
     session: ReadSession, actor: Actor, table: type[Version], head_id: UUID, *, limit: int, after: UUID | None
-) -> list[Version]:
+) -> Page[Version]:
     """List a definition's versions, newest first."""
     query = owned_by(actor, table).where(table.head_id == head_id)
-    if after is not None:
-        query = query.where(table.id < after)
-    return list(await session.scalars(query.order_by(table.id.desc()).limit(limit)))
+    return await newest(session, query, table, limit, after)
 
 
 async def named(

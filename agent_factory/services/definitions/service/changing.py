@@ -11,7 +11,7 @@ from agent_factory.database.models.definitions import Head, Version
 from agent_factory.database.session import Session
 from agent_factory.kit.clock import now
 from agent_factory.kit.ids import uuid7
-from agent_factory.runtime.compile import Resources
+from agent_factory.runtime.platform import Platform
 from agent_factory.security.auth import Actor
 from agent_factory.services.definitions import queries
 from agent_factory.services.definitions.rules import Kind, may_change
@@ -27,10 +27,10 @@ class Changed(msgspec.Struct, frozen=True):
 
 
 async def create(
-    session: Session, actor: Actor, of: Definitions[Any], resources: Resources, definition: dict[str, Any]
+    session: Session, actor: Actor, of: Definitions[Any], platform: Platform, definition: dict[str, Any]
 ) -> Changed:
     """Make a draft with version 1; raises `Invalid` with pointers, or `Conflict` for a name that is taken."""
-    read = await of.checked(session, actor, resources, definition, None)
+    read = await of.checked(session, actor, platform.resources, definition, None)
     await of.check_names(session, actor, definition, None)
     moment = now()
     head = of.kind.heads(
@@ -55,7 +55,7 @@ async def patch(
     session: Session,
     actor: Actor,
     of: Definitions[Any],
-    resources: Resources,
+    platform: Platform,
     head_id: UUID,
     *,
     change: dict[str, Any],
@@ -64,7 +64,7 @@ async def patch(
     """Apply a merge patch to the newest definition; without a difference nothing changes."""
     before = await _open(session, actor, of, head_id, if_match)
     return await _define(
-        session, actor, of, resources, before, definition=merge_patch(before.version.definition, change)
+        session, actor, of, platform, before, definition=merge_patch(before.version.definition, change)
     )
 
 
@@ -72,7 +72,7 @@ async def replace(
     session: Session,
     actor: Actor,
     of: Definitions[Any],
-    resources: Resources,
+    platform: Platform,
     head_id: UUID,
     *,
     definition: dict[str, Any],
@@ -80,7 +80,7 @@ async def replace(
 ) -> Changed:
     """Make a definition the newest version; without a difference nothing changes."""
     before = await _open(session, actor, of, head_id, if_match)
-    return await _define(session, actor, of, resources, before, definition=definition)
+    return await _define(session, actor, of, platform, before, definition=definition)
 
 
 async def _open(session: Session, actor: Actor, of: Definitions[Any], head_id: UUID, if_match: str | None) -> Changed:
@@ -94,13 +94,13 @@ async def _define(
     session: Session,
     actor: Actor,
     of: Definitions[Any],
-    resources: Resources,
+    platform: Platform,
     before: Changed,
     *,
     definition: dict[str, Any],
 ) -> Changed:
     head = before.head
-    read = await of.checked(session, actor, resources, definition, head.id)
+    read = await of.checked(session, actor, platform.resources, definition, head.id)
     await of.check_names(session, actor, definition, before.version.definition)
     if read.digest == before.version.digest:
         return before

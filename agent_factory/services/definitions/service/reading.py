@@ -3,10 +3,11 @@
 from typing import Any
 from uuid import UUID
 
+from agent_factory.api.paging import Paging
 from agent_factory.core.agent import AgentStatus
 from agent_factory.database.models.definitions import Head, Version
 from agent_factory.database.session import ReadSession, Session
-from agent_factory.kit.pages import Page, page
+from agent_factory.kit.pages import Page
 from agent_factory.security import rbac
 from agent_factory.security.auth import Actor
 from agent_factory.services.definitions import queries
@@ -28,9 +29,8 @@ async def list_definitions(
     session: ReadSession,
     actor: Actor,
     of: Definitions[Any],
+    paging: Paging,
     *,
-    limit: int,
-    after: UUID | None,
     name: str | None = None,
     status: AgentStatus | None = None,
     permission: str | None = None,
@@ -40,19 +40,17 @@ async def list_definitions(
     The newest come first.
     """
     only = rbac.reach(actor, permission or f"{of.kind.noun}:read")
-    rows = await queries.heads(
-        session, actor, of.kind.heads, limit=limit + 1, after=after, name=name, status=status, only=only
+    return await queries.heads(
+        session, actor, of.kind.heads, limit=paging.limit, after=paging.after, name=name, status=status, only=only
     )
-    return page(rows, limit, rows[limit - 1].id if len(rows) > limit else None)
 
 
 async def list_versions(
-    session: ReadSession, actor: Actor, of: Definitions[Any], head_id: UUID, *, limit: int, after: UUID | None
+    session: ReadSession, actor: Actor, of: Definitions[Any], head_id: UUID, paging: Paging
 ) -> Page[Version]:
     """List a definition's versions, newest first; raises the kind's `not_found`."""
     _there(of, await queries.head(session, actor, of.kind.heads, head_id))
-    rows = await queries.versions(session, actor, of.kind.versions, head_id, limit=limit + 1, after=after)
-    return page(rows, limit, rows[limit - 1].id if len(rows) > limit else None)
+    return await queries.versions(session, actor, of.kind.versions, head_id, limit=paging.limit, after=paging.after)
 
 
 async def get_version(session: ReadSession, actor: Actor, of: Definitions[Any], head_id: UUID, number: int) -> Version:

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import msgspec
 
+from agent_factory.api.paging import Paging
 from agent_factory.core.agent import AgentStatus
 from agent_factory.database.models.definitions import Head
 from agent_factory.kit import ids
@@ -39,8 +40,7 @@ async def offers(platform: Platform, actor: Actor, permission: str, cursor: str 
             session,
             actor,
             agents.AGENTS,
-            limit=_PAGE,
-            after=read_cursor(cursor),
+            Paging(_PAGE, read_cursor(cursor)),
             status=AgentStatus.DEPLOYED,
             permission=permission,
         )

@@ -7,6 +7,7 @@ from uuid import UUID
 import msgspec
 
 from agent_factory.api.etag import check, merge_patch
+from agent_factory.api.paging import Paging
 from agent_factory.database.models import TriggerRow
 from agent_factory.database.session import ReadSession, Session
 from agent_factory.kit import ids
@@ -92,7 +93,7 @@ async def _workflow(session: ReadSession, actor: Actor, ref: str) -> UUID:
         row = (await definitions.get(session, actor, WORKFLOWS, ids.decode("wf", ref)))[0]
     except (NotFound, WorkflowNotFound):
         found = await definitions.list_definitions(
-            session, actor, WORKFLOWS, limit=1, after=None, name=ref, permission="workflow:edit"
+            session, actor, WORKFLOWS, Paging(1, None), name=ref, permission="workflow:edit"
         )
         if not found.data:
             raise WorkflowNotFound(f"There is no workflow {ref!r} in your organisation.") from None

@@ -40,7 +40,7 @@ async def create(
     session: Writer, actor: ActorDep, platform: PlatformDep, body: DefinitionBody, response: Response
 ) -> WorkflowOut:
     """Create a workflow as a draft."""
-    made = await definitions.create(session, actor, WORKFLOWS, platform.resources, body)
+    made = await definitions.create(session, actor, WORKFLOWS, platform, body)
     response.headers["Location"] = _location(made)
     return _shown(made, response)
 
@@ -55,9 +55,7 @@ async def list_(
     status: AgentStatus | None = None,
 ) -> WorkflowPage:
     """List workflows, newest first; archived ones only by `status=archived`."""
-    found = await definitions.list_definitions(
-        session, actor, WORKFLOWS, limit=paging.limit, after=paging.after, name=name, status=status
-    )
+    found = await definitions.list_definitions(session, actor, WORKFLOWS, paging, name=name, status=status)
     return WorkflowPage.model_validate(found)
 
 
@@ -81,12 +79,8 @@ async def update(
     if_match: IfMatch = None,
 ) -> WorkflowOut:
     """Change parts of the definition; the result is a new version."""
-    return _shown(
-        await definitions.patch(
-            session, actor, WORKFLOWS, platform.resources, workflow_id, change=body, if_match=if_match
-        ),
-        response,
-    )
+    changed = await definitions.patch(session, actor, WORKFLOWS, platform, workflow_id, change=body, if_match=if_match)
+    return _shown(changed, response)
 
 
 @workflows.put("/{workflow_id}", openapi_extra=READ_TOO)
@@ -102,12 +96,10 @@ async def replace(
     if_match: IfMatch = None,
 ) -> WorkflowOut:
     """Give the workflow a new definition; the result is a new version."""
-    return _shown(
-        await definitions.replace(
-            session, actor, WORKFLOWS, platform.resources, workflow_id, definition=body, if_match=if_match
-        ),
-        response,
+    changed = await definitions.replace(
+        session, actor, WORKFLOWS, platform, workflow_id, definition=body, if_match=if_match
     )
+    return _shown(changed, response)
 
 
 @workflows.delete("/{workflow_id}", status_code=204)
@@ -123,9 +115,7 @@ async def delete(
 @needs("workflow:read", of="workflow_id")
 async def versions_list(session: Reader, actor: ActorDep, workflow_id: WorkflowPath, paging: PagingDep) -> VersionPage:
     """List a workflow's versions, newest first."""
-    found = await definitions.list_versions(
-        session, actor, WORKFLOWS, workflow_id, limit=paging.limit, after=paging.after
-    )
+    found = await definitions.list_versions(session, actor, WORKFLOWS, workflow_id, paging)
     return VersionPage.model_validate(found)
 
 
@@ -143,7 +133,7 @@ async def versions_create(
 ) -> WorkflowVersionOut:
     """Make a definition the workflow's newest version; one without a difference is the version that is there."""
     made = await definitions.replace(
-        session, actor, WORKFLOWS, platform.resources, workflow_id, definition=body, if_match=if_match
+        session, actor, WORKFLOWS, platform, workflow_id, definition=body, if_match=if_match
     )
     response.headers["ETag"] = etag(made.head.revision)
     response.headers["Location"] = f"{_location(made)}/versions/{made.version.number}"
@@ -209,10 +199,10 @@ async def deploy(
 ) -> WorkflowOut:
     """Put a version into service, by default the newest; runs in flight keep theirs."""
     wanted = body.version if body else None
-    return _shown(
-        await definitions.deploy(session, actor, WORKFLOWS, platform, workflow_id, version=wanted, if_match=if_match),
-        response,
+    changed = await definitions.deploy(
+        session, actor, WORKFLOWS, platform, workflow_id, version=wanted, if_match=if_match
     )
+    return _shown(changed, response)
 
 
 @workflows.post("/{workflow_id}:pause")
@@ -244,10 +234,10 @@ async def rollback(
 ) -> WorkflowOut:
     """Put an earlier version back into service, by default the one before the deployed one."""
     wanted = body.version if body else None
-    return _shown(
-        await definitions.rollback(session, actor, WORKFLOWS, platform, workflow_id, version=wanted, if_match=if_match),
-        response,
+    changed = await definitions.rollback(
+        session, actor, WORKFLOWS, platform, workflow_id, version=wanted, if_match=if_match
     )
+    return _shown(changed, response)
 
 
 @workflows.post("/{workflow_id}:archive")
