@@ -127,7 +127,7 @@ async def test_nobody_comes_to_be_by_a_token(app: FastAPI, anyone: Client, provi
 async def test_who_is_no_active_member_with_a_confirmed_address_stays_out(
     app: FastAPI, anyone: Client, provider: Provider, home: Person, why: str
 ) -> None:
-    """Abuse 30: whoever the issuer vouches for, it reaches into no other organisation."""
+    """Whoever the issuer vouches for, it reaches into no other organisation."""
     person = await (make_person(app) if why == "a stranger" else hired(app, home, verified="never" not in why))
     pool = platform_of(app).database.pool
     if why == "disabled here":
