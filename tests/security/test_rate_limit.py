@@ -1,14 +1,9 @@
 """Limits hold exactly, over all processes, whatever becomes of the counters (S20, S28, S191 to S195, merge 16)."""
 
 import asyncio
-import json
 import random
-import subprocess
-import sys
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import AsyncGenerator, Sequence
 from uuid import uuid4
 
 import asyncpg
@@ -20,7 +15,6 @@ from pydantic import ValidationError
 from agent_factory.cache.redis import Redis
 from agent_factory.cache.settings import RedisSettings
 from agent_factory.database.session import Database
-from agent_factory.kit.errors import Unavailable
 from agent_factory.kit.ids import uuid7
 from agent_factory.security.auth import Actor
 from agent_factory.security.rate_limit import (
@@ -34,71 +28,12 @@ from agent_factory.security.rate_limit import (
 )
 from agent_factory.security.rate_limit.counters import Ask
 from agent_factory.security.rate_limit.rules import Grant, Rate, grant, parse, wait
+from agent_factory.security.rate_limit.uses import Uses
 from tests.doubles.redis_server import RedisServer
+from tests.security.limits import HERE, Clock, Crowd, KeptCounters, ask, at_once, lets_in, only, someone
 
-ROOT = Path(__file__).resolve().parents[2]
-HERE = "192.0.2.1"
 LEASE = 4.0
 """Seconds for which a process keeps units that it has taken ahead."""
-
-
-class Clock:
-    """A clock that stands until it is moved."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-class KeptCounters:
-    """Counters in memory by a clock of the test's; they can be away, and can forget."""
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self.clock = clock
-        self.whole_at: dict[bytes, float] = {}
-        self.away = False
-        self.questions = 0
-
-    async def take(self, asks: Sequence[Ask]) -> Sequence[Grant]:
-        self.questions += 1
-        await asyncio.sleep(0)
-        if self.away:
-            raise Unavailable("away")
-        assert len({a.key for a in asks}) == len(asks)
-        given = [
-            grant(max(self.whole_at.get(a.key, 0.0) - self.clock(), a.lead), a.need, a.extra, a.tick, a.span)
-            for a in asks
-        ]
-        for ask, one in zip(asks, given, strict=True):
-            self.whole_at[ask.key] = self.clock() + one.lead
-        return given
-
-    async def sweep(self) -> None:
-        pass
-
-
-def only(**limits: Any) -> LimitsSettings:
-    """Settings with no limits but these."""
-    none: dict[str, Any] = {"address": "", "user": "", "key": "", "endpoint": "", "endpoints": {}}
-    return LimitsSettings.model_validate({**none, **limits})
-
-
-def someone(**more: Any) -> Actor:
-    return Actor(organization_id=uuid7(), user_id=uuid7(), role="viewer", **more)
-
-
-async def lets_in(limiter: Limiter, actor: Actor | None, address: str = HERE, route: str = "/x") -> bool:
-    try:
-        await limiter.standing(actor, address, route).admit()
-    except RateLimited:
-        return False
-    return True
-
-
-async def at_once(limiter: Limiter, actor: Actor | None, count: int, route: str = "/x") -> int:
-    return sum(await asyncio.gather(*(lets_in(limiter, actor, route=route) for _ in range(count))))
 
 
 # The rules
@@ -356,30 +291,17 @@ async def test_what_is_taken_ahead_and_not_used_is_little() -> None:
     assert 1200 * 0.97 <= given_out <= 1201
 
 
-@pytest.fixture
-async def redis(tmp_path: Path) -> AsyncGenerator[RedisServer, None]:
-    """A running Redis."""
-    server = RedisServer(tmp_path)
-    await server.start()
-    yield server
-    await server.kill()
-
-
 @pytest.fixture(params=["postgres", "redis"])
 async def counters(
-    request: pytest.FixtureRequest, database: Database, redis: RedisServer
+    request: pytest.FixtureRequest, fresh: Database, redis: RedisServer
 ) -> AsyncGenerator[Counters, None]:
     """The counters that there are, each before its own server."""
     if request.param == "postgres":
-        yield PostgresCounters(database.pool)
+        yield PostgresCounters(fresh.pool)
         return
     client = Redis(redis.url)
-    yield RedisCounters(client)
+    yield RedisCounters(client, Uses(fresh.pool))
     await client.close()
-
-
-def ask(key: bytes, need: int, extra: int = 0, *, lead: float = 0, count: int = 100, span: float = 86_400) -> Ask:
-    return Ask(key, lead, need, extra, span / count, span)
 
 
 async def test_the_servers_count_as_the_rule_says(counters: Counters) -> None:
@@ -448,14 +370,6 @@ async def test_a_question_that_had_to_wait_takes_nothing_back_from_a_later_one(
     assert await database.pool.fetchval("select whole_at from rate_counters where key = $1", key) == used_up
 
 
-async def test_a_clock_that_was_set_back_keeps_nobody_out_for_long(database: Database) -> None:
-    counters = PostgresCounters(database.pool)
-    key = uuid4().bytes
-    await counters.take([ask(key, 1, count=10, span=60)])
-    await database.pool.execute("update rate_counters set whole_at = whole_at + 1e6 where key = $1", key)
-    assert (await counters.take([ask(key, 1, count=10, span=60)]))[0].lead <= 121
-
-
 async def test_postgresql_forgets_counters_that_are_whole(database: Database) -> None:
     counters = PostgresCounters(database.pool)
     whole, used = uuid4().bytes, uuid4().bytes
@@ -464,47 +378,6 @@ async def test_postgresql_forgets_counters_that_are_whole(database: Database) ->
     await counters.sweep()
     kept = await database.pool.fetch("select key from rate_counters where key = any($1)", [whole, used])
     assert [row["key"] for row in kept] == [used]
-
-
-Crowd = Callable[..., Awaitable[list[int]]]
-
-
-@pytest.fixture
-async def crowd(fresh_database_url: str) -> Crowd:
-    """Let two processes ask many times at once, and give how often each was let in."""
-
-    async def run(hits: int, rounds: int, redis: str | None, limits: LimitsSettings) -> list[int]:
-        told = {
-            "database": fresh_database_url,
-            "redis": redis,
-            "user": str(uuid7()),
-            "hits": hits,
-            "rounds": rounds,
-            "limits": limits.model_dump(),
-        }
-        made = [
-            await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "tests.security.limited",
-                cwd=ROOT,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-            )
-            for _ in range(2)
-        ]
-        for process in made:
-            assert process.stdin is not None
-            process.stdin.write(json.dumps(told).encode() + b"\n")
-        for process in made:
-            assert process.stdout is not None
-            assert await process.stdout.readline() == b"ready\n"
-        for process in made:
-            assert process.stdin is not None
-            process.stdin.write(b"go\n")
-        return [int((await process.communicate())[0]) for process in made]
-
-    return run
 
 
 @pytest.mark.parametrize("where", ["postgres", "redis"])
@@ -596,42 +469,6 @@ async def test_counters_that_come_and_go_never_let_in_more_than_the_limit(seed: 
                 await asyncio.sleep(0.01)
     for limiter in limiters:
         await limiter.close()
-
-
-async def test_redis_killed_and_started_anew_lets_in_no_more_than_the_limit(
-    redis: RedisServer, database: Database
-) -> None:
-    """What was used is known to the processes, although Redis has forgotten it."""
-    address = RedisSettings(url=redis.url)
-    settings = only(user="100/hour", processes=2)
-    async with (
-        limiting(settings, address, database.pool) as one,
-        limiting(settings, address, database.pool) as other,
-    ):
-        actor = someone()
-        assert await at_once(one, actor, 40) == 40
-        assert await at_once(other, actor, 20) == 20
-        await redis.kill()
-        assert await at_once(one, actor, 100) + await at_once(other, actor, 100) == 0
-        assert one.supply.alone
-        assert other.supply.alone
-        await redis.start()
-        async with asyncio.timeout(20):
-            while one.supply.alone or other.supply.alone:  # noqa: ASYNC110 - a limiter has no event
-                await asyncio.sleep(0.05)
-        assert await at_once(other, actor, 100) + await at_once(one, actor, 100) <= 41
-
-
-async def test_redis_killed_and_started_anew_between_two_requests_is_hardly_noticed(
-    redis: RedisServer, database: Database
-) -> None:
-    async with limiting(only(user="100/hour"), RedisSettings(url=redis.url), database.pool) as limiter:
-        actor = someone()
-        assert await at_once(limiter, actor, 60) == 60
-        await redis.kill()
-        await redis.start()
-        assert await at_once(limiter, actor, 100) == 40
-        assert not limiter.supply.alone
 
 
 async def test_a_process_starts_while_redis_is_away(redis: RedisServer, database: Database) -> None:

@@ -27,7 +27,7 @@ from agent_factory.database.models.billing import (
 from agent_factory.database.models.data_keys import DataKeyRow
 from agent_factory.database.models.idempotency import IdempotencyKeyRow
 from agent_factory.database.models.integrations import SecretRow
-from agent_factory.database.models.limits import OrganizationOriginRow, RateCounterRow
+from agent_factory.database.models.limits import OrganizationOriginRow, RateCounterRow, RateUseRow
 from agent_factory.database.models.mail import LetterRow
 from agent_factory.database.models.organizations import (
     GrantRow,
@@ -81,6 +81,7 @@ __all__ = [
     "ProcessRow",
     "QuotaRow",
     "RateCounterRow",
+    "RateUseRow",
     "RecoveryCodeRow",
     "ReservationRow",
     "RoleRow",

@@ -1,8 +1,9 @@
 """What the edge keeps: counters of the rate limiter, and the origins that organisations allow (S24, S191)."""
 
+from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Double, ForeignKey, Index, String
+from sqlalchemy import Double, ForeignKey, Index, SmallInteger, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from agent_factory.database.base import Base, Created
@@ -25,6 +26,15 @@ class RateCounterRow(Base):
     span: Mapped[float] = mapped_column(Double)
 
     __table_args__ = ({"prefixes": ["UNLOGGED"]},)
+
+
+class RateUseRow(Base):
+    """When limits were last used, in one row that a crash does not empty as it empties the counters."""
+
+    __tablename__ = "rate_uses"
+
+    id: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    used_at: Mapped[datetime]
 
 
 class OrganizationOriginRow(Created, Base):

@@ -12,6 +12,7 @@ from agent_factory.security.rate_limit.limiter import Limiter
 from agent_factory.security.rate_limit.postgres import PostgresCounters, processes
 from agent_factory.security.rate_limit.redis import RedisCounters
 from agent_factory.security.rate_limit.settings import LimitsSettings
+from agent_factory.security.rate_limit.uses import Uses
 
 
 @asynccontextmanager
@@ -20,7 +21,9 @@ async def limiting(
 ) -> AsyncGenerator[Limiter, None]:
     """Open a limiter that counts in Redis where there is one, else in PostgreSQL; waits for neither."""
     client = Redis(redis.url, redis) if redis.url else None
-    limiter = Limiter(settings, RedisCounters(client) if client else PostgresCounters(pool), processes=workers)
+    limiter = Limiter(
+        settings, RedisCounters(client, Uses(pool)) if client else PostgresCounters(pool), processes=workers
+    )
     sweeping = asyncio.create_task(limiter.sweep_forever(partial(processes, pool)), name="rate limits sweep")
     try:
         yield limiter
