@@ -36,7 +36,7 @@ from agent_factory.runtime.engine import Engine
 from agent_factory.runtime.flow.leaves import LEAVES
 from agent_factory.runtime.home import FirstOrganization
 from agent_factory.runtime.models import Models
-from agent_factory.runtime.payloads import StoredPayloads, recount_forever
+from agent_factory.runtime.payloads import StoredPayloads, StoreUse
 from agent_factory.runtime.platform import Platform
 from agent_factory.runtime.queue.queue import Queue
 from agent_factory.runtime.queue.worker import Worker
@@ -202,8 +202,10 @@ async def open_platform(
         stack.push_async_callback(_stop, asyncio.create_task(engine.ledger.keep_forever(), name="ledger"))
         store = Store(settings.storage, settings.database.data_dir / "objects")
 
+        use = StoreUse(database.pool, engine.ledger, store)
+
         def payloads(organization_id: UUID) -> StoredPayloads:
-            return StoredPayloads(store, str(organization_id), engine.ledger)
+            return StoredPayloads(store, str(organization_id), use)
 
         queue = Queue(database, settings.queue, payloads, engine.ledger)
         mail = Post(database.pool, vault, settings.mail)
@@ -242,8 +244,7 @@ async def open_platform(
             )
             stack.push_async_callback(worker.close, settings.queue.grace)
             stack.push_async_callback(_stop, asyncio.create_task(worker.run_forever(), name="worker"))
-            counting = recount_forever(database.pool, engine.ledger, store)
-            stack.push_async_callback(_stop, asyncio.create_task(counting, name="storage"))
+            stack.push_async_callback(_stop, asyncio.create_task(use.count_forever(), name="storage"))
             keys = keep_up_forever(database.pool, vault)
             stack.push_async_callback(_stop, asyncio.create_task(keys, name="keys"))
             purge = Purge(database, store, workspace, grace).keep_forever()

@@ -48,9 +48,11 @@ delete from meters m where m.held = 0 and (
 GAUGE = """
 insert into meters (organization_id, key, since, used) values ($1, $2, '1970-01-01 00:00:00+00', $3)
 on conflict (organization_id, key, since) do update set used = excluded.used
+  where meters.used = $4 and meters.held = 0
 """
+"""Without effect where something was stored during the count, or is being stored: it may be counted already."""
 
-METER = "select used, held from meters where organization_id = $1 and key = $2 and since = '1970-01-01 00:00:00+00'"
+METER = "select used from meters where organization_id = $1 and key = $2 and since = '1970-01-01 00:00:00+00'"
 
 WITH_STORAGE_QUOTA = """
 select o.id from organizations o left join quotas q on q.organization_id = o.id and q.metric = 'storage_bytes'

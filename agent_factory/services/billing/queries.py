@@ -159,6 +159,13 @@ async def gauge(session: Session, organization_id: UUID, key: str, since: dateti
     await session.execute(statement.on_conflict_do_nothing())
 
 
+async def drop_meter(session: Session, organization_id: UUID, key: str) -> None:
+    """Forget what a meter has counted, unless something is held of it."""
+    await session.execute(
+        delete(MeterRow).where(MeterRow.organization_id == organization_id, MeterRow.key == key, MeterRow.held == 0)
+    )
+
+
 async def tell(session: Session, channel: str, organization_id: UUID) -> None:
     """Tell every process, once this is committed, that an organisation's limits have changed."""
     await session.execute(_TELL, {"channel": channel, "organization_id": str(organization_id)})

@@ -4,22 +4,16 @@ import asyncio
 import json
 from datetime import timedelta
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi import FastAPI
 
 from agent_factory.database.session import Database
-from agent_factory.enterprise.multitenancy.errors import QuotaExceeded
-from agent_factory.enterprise.multitenancy.ledger import Ledger
 from agent_factory.enterprise.multitenancy.limits import Metric
 from agent_factory.kit.clock import now
 from agent_factory.kit.ids import encode
-from agent_factory.runtime.payloads import StoredPayloads, recount
 from agent_factory.services.billing import service
-from agent_factory.storage.settings import StorageSettings
-from agent_factory.storage.store import Store
 from tests.doubles.fixtures import ModelServer
 from tests.services.billing.conftest import Deploy
 from tests.services.billing.test_budgets import BUDGETS, set_budget
@@ -281,26 +275,6 @@ async def test_embeddings_are_counted(app: FastAPI, client: Client) -> None:
     assert (row["model"], row["calls"], row["input_tokens"]) == ("double:embed", 1, used)
     refused = await client.post("/v1/embeddings", json={**body, "input": "word " * 200})
     assert (refused.status_code, refused.json()["error"]["type"]) == (402, "insufficient_quota")
-
-
-async def test_stored_values_are_counted_and_counted_anew(
-    database: Database, client: Client, tmp_path: Path, app: FastAPI
-) -> None:
-    organization_id = client.actor.organization_id
-    async with database.system() as session:
-        await service.set_quota(session, organization_id, Metric.STORAGE, Decimal(1000))
-    ledger = Ledger(database.pool, "stores")
-    store = Store(StorageSettings(), tmp_path)
-    payloads = StoredPayloads(store, str(organization_id), ledger)
-    first = await payloads.put(b"x" * 600)
-    with pytest.raises(QuotaExceeded):
-        await payloads.put(b"y" * 600)
-    await store.delete(str(organization_id), [first])
-    await recount(database.pool, ledger, store)
-    assert await payloads.put(b"y" * 600)
-    found = await client.get(f"/api/v1/organizations/{encode('org', organization_id)}/quotas")
-    (storage,) = [each for each in found.json()["data"] if each["metric"] == "storage_bytes"]
-    assert (storage["used"], storage["left"]) == ("600", "400")
 
 
 async def test_what_deleted_steps_used_stays_told(app: FastAPI, client: Client, deploy: Deploy) -> None:

@@ -93,6 +93,9 @@ async def _begin(session: Session, organization_id: UUID, metric: Metric) -> Non
         since = began(Period.MONTH, now())
         used = await queries.used(session, organization_id, since.date(), None, None)
         await queries.gauge(session, organization_id, quota_key(metric), since, used[metric])
+    elif metric is Metric.STORAGE:
+        # what was stored while nothing limited it is counted before anything more is
+        await queries.drop_meter(session, organization_id, quota_key(metric))
 
 
 def _present(
