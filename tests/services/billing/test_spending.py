@@ -1,6 +1,7 @@
 """What runs spend, held against limits: by real turns and workflows, over the API."""
 
 import asyncio
+import base64
 import json
 from datetime import timedelta
 from decimal import Decimal
@@ -24,6 +25,10 @@ LOOP = json.dumps({"loop": True, "call": [{"name": "calculator", "arguments": {"
 
 def directive(**fields: Any) -> str:
     return json.dumps(fields)
+
+
+def cursor(*place: str) -> str:
+    return base64.urlsafe_b64encode(json.dumps(place).encode()).decode().rstrip("=")
 
 
 async def run(client: Client, agent: str, text: str) -> Any:
@@ -129,6 +134,17 @@ async def test_tool_calls_have_budgets(app: FastAPI, client: Client, deploy: Dep
     steps = (await client.get(f"/api/v1/runs/{ended['id']}/steps", params={"limit": 100})).json()["data"]
     assert [step["kind"] for step in steps].count("tool") == 3
     assert budget["left"] is None
+
+
+async def test_tools_that_workflows_call_count_as_those_of_agents(app: FastAPI, client: Client) -> None:
+    budget = await budget_of(app, client, metric="tool_calls", period="day", amount=3)
+    task = {"type": "tool", "config": {"tool": "calculator", "arguments": {"expression": "1 + 1"}}}
+    mapped = {"items": "{{ [1, 2, 3, 4] }}", "tasks": [{"id": "each", **task}]}
+    flow = {"name": "flow", "tasks": [{"id": "all", "type": "map", "config": mapped}]}
+    ended = (await client.post("/api/v1/workflows/execute?wait=20", json={"workflow": flow})).json()
+    assert (ended["status"], ended["error"]["code"]) == ("failed", "budget_exceeded"), ended
+    after = await state(client, budget)
+    assert (after["used"], after["held"]) == ("3", "0")
 
 
 async def test_an_agents_budget_holds_below_other_agents_and_in_workflows(
@@ -247,6 +263,10 @@ async def test_pages_of_usage_follow_each_other_and_nothing_is_told_twice(
     [
         {"cursor": "nonsense"},
         {"cursor": "W10"},
+        {"cursor": cursor("2026-11-21", "0" * 32, "0" * 32, "a\0b")},
+        {"cursor": cursor("2026-11-21", "0" * 32, "0" * 32, "\ud800")},
+        {"cursor": cursor("0000-00-00", "0" * 32, "0" * 32, "")},
+        {"cursor": "\u00e9"},
         {"from": "2026-02-31"},
         {"to": "0"},
         {"to": "20261121"},

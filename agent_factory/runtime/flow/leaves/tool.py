@@ -37,6 +37,8 @@ async def tool(call: TaskCall) -> Any:  # noqa: ANN401 - any JSON value
         end = await take_turn(call, compiled, user(message), f"{call.place}/agent", called=(name,))
         return end.text
 
+    if call.context.spending is not None:
+        await call.context.spending.calls(call.place, 1)
     return _value(await chosen.call(config.arguments, await tool_context(call, run_agent=run_agent)))
 
 
