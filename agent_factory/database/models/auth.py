@@ -57,7 +57,10 @@ class UserRow(Identified, Owned, Created, Base):
 
 
 class ApiKeyRow(Identified, Owned, Created, Base):
-    """A key, kept as its public prefix and the SHA-256 of the whole; a service's key belongs to no person."""
+    """A key, kept as its public prefix and the SHA-256 of the whole; a service's key belongs to no person.
+
+    `made_with` is the key that its maker used: what limits that one limits both.
+    """
 
     __tablename__ = "api_keys"
 
@@ -67,6 +70,7 @@ class ApiKeyRow(Identified, Owned, Created, Base):
     hash: Mapped[bytes]
     kind: Mapped[str] = mapped_column(String(20), default="personal", server_default="personal")
     created_by: Mapped[UUID | None]
+    made_with: Mapped[UUID | None]
     scopes: Mapped[list[str]]
     last_used_at: Mapped[datetime | None]
     expires_at: Mapped[datetime | None]

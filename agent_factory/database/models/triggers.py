@@ -16,7 +16,8 @@ class TriggerRow(Identified, Owned, Updated, Base):
     `path` and `method` are a webhook's, and `sealed_secret` is what signs its
     calls (`secret` is one from before there were sealed ones, until it is);
     `timezone`, `misfire`, `next_at` and `last_at` are a schedule's, and
-    `event_type` is an event trigger's.
+    `event_type` is an event trigger's. `key_id` is the API key that made it,
+    whose runs are those that it starts.
     """
 
     __tablename__ = "triggers"
@@ -35,6 +36,7 @@ class TriggerRow(Identified, Owned, Updated, Base):
     next_at: Mapped[datetime | None]
     last_at: Mapped[datetime | None]
     created_by: Mapped[UUID | None]
+    key_id: Mapped[UUID | None]
 
     __table_args__ = (
         CheckConstraint("type IN ('webhook', 'cron', 'event')", name="type"),

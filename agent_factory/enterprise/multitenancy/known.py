@@ -74,6 +74,7 @@ class KnownLimits:
                 agent_id=row["agent_id"],
                 names=_names(row),
                 key_id=row["key_id"],
+                keys=frozenset(row["keys"]),
             )
             for row in rows
             if row["budget_id"] is not None

@@ -81,7 +81,7 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
 
     An agent's budget holds wherever the agent works: in runs of its own, in
     workflows, and below other agents, whichever of its `names` the version at
-    work has.
+    work has; a key's holds for all `keys` that were made with it.
     """
 
     metric: Metric
@@ -92,12 +92,13 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
     agent_id: UUID | None = None
     names: frozenset[str] = frozenset()
     key_id: UUID | None = None
+    keys: frozenset[UUID] = frozenset()
 
     def binds(self, spender: Spender) -> bool:
         """Tell whether the limit applies to somebody."""
         if self.agent is not None and self.agent_id != spender.agent_id and self.names.isdisjoint(spender.agents):
             return False
-        if self.key_id is not None and self.key_id != spender.key_id:
+        if self.key_id is not None and spender.key_id not in self.keys:
             return False
         return self.period is not Period.RUN or spender.run_id is not None
 

@@ -2,18 +2,28 @@
 
 LIMITS = """
 select null::uuid as budget_id, metric, null as period, amount, null as agent, null::uuid as agent_id,
-  null::text[] as names, null::uuid as key_id
+  null::text[] as names, null::uuid as key_id, null::uuid[] as keys
 from quotas where organization_id = $1
 union all
 select b.id, b.metric, b.period, b.amount, a.name, a.id, array(
   select former from unnest(a.former_names) former where not exists (
     select from agents o where o.organization_id = a.organization_id and o.id <> a.id and o.name = former
   )
-), b.key_id
+), b.key_id, array(
+  with recursive made as (
+    select b.key_id as id
+    union
+    select k.id from api_keys k join made m on k.made_with = m.id where k.organization_id = b.organization_id
+  )
+  select id from made where id is not null
+)
 from budgets b left join agents a on a.id = b.agent_id and a.organization_id = b.organization_id
 where b.organization_id = $1
 """
-"""What runs may be an older version of an agent; a former name that another one has by now is that one's."""
+"""What runs may be an older version of an agent; a former name that another one has by now is that one's.
+
+A key's budget is that of all keys that were made with it, too.
+"""
 
 TAKE = "select id, granted, full_key, rooms::text as rooms from take_reservations($1::text::jsonb)"
 

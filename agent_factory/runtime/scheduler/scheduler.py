@@ -32,6 +32,7 @@ class Tick(msgspec.Struct, frozen=True):
     organization_id: UUID
     workflow_id: UUID
     user_id: UUID | None
+    key_id: UUID | None
     at: datetime
     run_id: UUID
     config: dict[str, Any]
@@ -119,6 +120,7 @@ class Scheduler:
                 organization_id=row["organization_id"],
                 workflow_id=row["workflow_id"],
                 user_id=row["created_by"],
+                key_id=row["key_id"],
                 at=at,
                 run_id=named(at, row["id"], at.isoformat()),
                 config=config,

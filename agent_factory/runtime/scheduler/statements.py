@@ -1,7 +1,7 @@
 """The SQL of the scheduler. Times come from the process's clock, which tests set."""
 
 CLAIM = """
-select id, organization_id, workflow_id, created_by, config::text as config, timezone, misfire, next_at
+select id, organization_id, workflow_id, created_by, key_id, config::text as config, timezone, misfire, next_at
 from triggers
 where enabled and type = 'cron' and next_at <= $1
 order by next_at limit $2

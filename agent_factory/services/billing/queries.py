@@ -46,7 +46,14 @@ _SUM = text(f"""
       coalesce(sum(cost_usd), 0) as usd
     from ({_USED}) used
     where (cast(:agent_id as uuid) is null or agent_id = :agent_id)
-      and (cast(:key_id as uuid) is null or key_id = :key_id)
+      and (cast(:key_id as uuid) is null or key_id in (
+        with recursive made as (
+          select cast(:key_id as uuid) as id
+          union
+          select k.id from api_keys k join made m on k.made_with = m.id where k.organization_id = :organization_id
+        )
+        select id from made
+      ))
 """)  # noqa: S608 - constant parts
 
 _AGENT = text("select exists (select from agents where organization_id = :organization_id and id = :id)")
@@ -200,7 +207,7 @@ async def usage(
 async def used(
     session: ReadSession, organization_id: UUID, first: date, agent_id: UUID | None, key_id: UUID | None
 ) -> Mapping[str, Decimal]:
-    """Sum what was used since a day, of one agent or one key if that is named."""
+    """Sum what was used since a day, of one agent, or of one key and those made with it, if that is named."""
     values = {
         "organization_id": organization_id,
         "first": first,

@@ -15,12 +15,13 @@ from agent_factory.database.session import ReadSession, Session
 from agent_factory.security.auth import Actor
 
 _WEBHOOK = """
-select id, organization_id, workflow_id, created_by, config::text as config, secret, sealed_secret from triggers
+select id, organization_id, workflow_id, created_by, key_id, config::text as config, secret, sealed_secret from triggers
 where path = $1 and enabled and type = 'webhook'
 """
 
 _HEARING = """
-select id, organization_id, workflow_id, created_by, config::text as config, null as secret, null as sealed_secret
+select id, organization_id, workflow_id, created_by, key_id, config::text as config, null as secret,
+  null as sealed_secret
 from triggers
 where organization_id = $1 and event_type = any($2::text[]) and enabled and created_at <= $3
 order by id
@@ -34,6 +35,7 @@ class Found(msgspec.Struct, frozen=True):
     organization_id: UUID
     workflow_id: UUID
     created_by: UUID | None
+    key_id: UUID | None
     config: dict[str, Any]
     secret: bytes | None
     sealed_secret: bytes | None

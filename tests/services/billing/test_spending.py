@@ -177,6 +177,35 @@ async def test_a_keys_budget_is_that_keys_alone(app: FastAPI, client: Client, de
     assert (await run(client, agent, "hello")).status_code == 201
 
 
+async def test_a_key_evades_its_budget_by_no_key_and_no_trigger_that_it_makes(
+    app: FastAPI, client: Client, deploy: Deploy
+) -> None:
+    agent = await deploy()
+    made = (await client.post("/api/v1/api-keys", json={"name": "trial"})).json()
+    key = {"Authorization": f"Bearer {made['key']}"}
+    second = (await client.post("/api/v1/api-keys", json={"name": "second"}, headers=key)).json()
+    third = {"Authorization": f"Bearer {second['key']}"}
+    third = (await client.post("/api/v1/api-keys", json={"name": "third"}, headers=third)).json()
+    others = {"Authorization": f"Bearer {third['key']}"}
+    body = {"agent": agent, "input": directive(usage=[30, 20])}
+    assert (await client.post("/api/v1/runs?wait=20", json=body, headers=others)).status_code == 201
+    budget = await budget_of(app, client, metric="runs", period="total", key_id=made["id"], amount=3)
+    assert budget["used"] == "1"
+    assert (await client.post("/api/v1/runs?wait=20", json=body, headers=others)).status_code == 201
+    flow = {"name": "flow", "tasks": [{"id": "a", "type": "transform", "config": {"value": 1}}]}
+    workflow = (await client.post("/api/v1/workflows", json=flow)).json()["id"]
+    assert (await client.post(f"/api/v1/workflows/{workflow}:deploy", json={})).status_code == 200
+    config = {"path": f"hook-{workflow}", "respond": "result"}
+    hook = {"workflow": workflow, "type": "webhook", "config": config}
+    trigger = await client.post("/api/v1/triggers", json=hook, headers=key)
+    assert trigger.status_code == 201, trigger.text
+    answers = [await client.post(f"/webhook/hook-{workflow}", json={}) for _ in range(2)]
+    assert answers[0].status_code < 300, answers[0].text
+    assert (answers[1].status_code, answers[1].json()["code"]) == (402, "budget_exceeded")
+    assert (await client.post("/api/v1/runs?wait=20", json=body, headers=others)).status_code == 402
+    assert (await run(client, agent, "hello")).status_code == 201
+
+
 async def test_a_quota_of_runs_counts_workflows_and_turns(
     app: FastAPI, client: Client, database: Database, deploy: Deploy
 ) -> None:

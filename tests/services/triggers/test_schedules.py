@@ -33,6 +33,7 @@ def tick_of(client: Client, workflow: str, made: dict[str, Any]) -> Tick:
     at = now() - timedelta(days=1)
     trigger_id = ids.decode("trg", made["id"])
     return Tick(
+        key_id=None,
         trigger_id=trigger_id,
         organization_id=client.actor.organization_id,
         workflow_id=ids.decode("wf", workflow),

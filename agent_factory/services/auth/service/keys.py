@@ -45,7 +45,7 @@ class WantedKey(msgspec.Struct, frozen=True, kw_only=True):
 
 async def issue_key(session: Session, user: UserRow, *, name: str) -> IssuedKey:
     """Make a user's key, outside any request."""
-    return await _issue(session, user, WantedKey(name=name), scopes=["*"], created_by=user.id)
+    return await _issue(session, user, WantedKey(name=name), scopes=["*"])
 
 
 async def create_key(session: Session, actor: Actor, wanted: WantedKey) -> IssuedKey:
@@ -58,7 +58,7 @@ async def create_key(session: Session, actor: Actor, wanted: WantedKey) -> Issue
     _refuse(lacking(actor, scopes))
     owner = await users.user(session, actor, actor.user_id)
     assert owner is not None, "who calls is there"
-    return await _issue(session, owner, wanted, scopes=scopes, created_by=actor.user_id)
+    return await _issue(session, owner, wanted, scopes=scopes, maker=actor)
 
 
 async def get_key(session: ReadSession, actor: Actor, key_id: UUID) -> ApiKeyRow:
@@ -101,7 +101,7 @@ async def _create_for_service(session: Session, actor: Actor, wanted: WantedKey)
     scopes = sorted(set(wanted.scopes or ()))
     _refuse(lacking_for_service(actor, scopes))
     service = await _service(session, actor, wanted)
-    return await _issue(session, service, wanted, scopes=scopes, created_by=actor.user_id)
+    return await _issue(session, service, wanted, scopes=scopes, maker=actor)
 
 
 async def _service(session: Session, actor: Actor, wanted: WantedKey) -> UserRow:
@@ -119,7 +119,7 @@ async def _service(session: Session, actor: Actor, wanted: WantedKey) -> UserRow
 
 
 async def _issue(
-    session: Session, owner: UserRow, wanted: WantedKey, *, scopes: list[str], created_by: UUID
+    session: Session, owner: UserRow, wanted: WantedKey, *, scopes: list[str], maker: Actor | None = None
 ) -> IssuedKey:
     made = make_key()
     row = ApiKeyRow(
@@ -130,7 +130,8 @@ async def _issue(
         prefix=made.prefix,
         hash=made.hash,
         kind="service" if owner.kind == "service" else "personal",
-        created_by=created_by,
+        created_by=maker.user_id if maker else owner.id,
+        made_with=maker.key_id if maker else None,
         scopes=scopes,
         expires_at=wanted.expires_at,
         created_at=now(),

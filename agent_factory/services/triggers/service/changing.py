@@ -79,6 +79,7 @@ async def create(
         workflow_id=workflow_id,
         enabled=enabled,
         created_by=actor.user_id,
+        key_id=actor.key_id,
         created_at=moment,
         updated_at=moment,
     )

@@ -44,6 +44,7 @@ async def _declare(vault: Vault, session: Session, actor: Actor, moved: workflow
             workflow_id=moved.workflow_id,
             enabled=True,
             created_by=actor.user_id,
+            key_id=actor.key_id,
             created_at=moment,
             updated_at=moment,
         )

@@ -61,6 +61,7 @@ async def receive(platform: Platform, call: Call, wait: float | None = None) -> 
             found.workflow_id,
             document=given,
             user_id=found.created_by,
+            key_id=found.key_id,
             trigger="webhook",
             source="webhook",
             run_id=run_id,

@@ -44,6 +44,7 @@ async def start(
     trigger: str = "manual",
     source: str = "api",
     run_id: UUID | None = None,
+    key_id: UUID | None = None,
     asker: Actor | None = None,
 ) -> Started:
     """Queue a run of a workflow with everything that it names pinned; it is committed when this returns.
@@ -54,7 +55,8 @@ async def start(
     With a `run_id` (a UUIDv7, for runs lie by its time) a second start with the
     same one changes nothing, and says so by `new`.
 
-    An `asker` needs `workflow:run` of it; a trigger runs what its author may.
+    An `asker` needs `workflow:run` of it; a trigger runs what its author may,
+    and what limits the key that made it (`key_id`) limits its runs.
 
     Raises `Denied`, `OrganizationSuspended`, `WorkflowNotFound`, `WorkflowNotDeployed`, `WorkflowArchived`,
     `VersionNotFound`, `NamesInvalid`, or `InputInvalid` with pointers below
@@ -67,7 +69,9 @@ async def start(
         else:
             await definitions.check_use(session, asker, WORKFLOW, ref)
         pinned = await pin(session, actor, ref, version)
-    about = _About(organization_id, document, user_id, priority, trigger, source, run_id, asker and asker.key_id)
+    about = _About(
+        organization_id, document, user_id, priority, trigger, source, run_id, asker.key_id if asker else key_id
+    )
     return await _queue(platform, pinned, about)
 
 
