@@ -11,7 +11,8 @@ class Actor(msgspec.Struct, frozen=True, kw_only=True):
 
     `rights` are those of the caller's role now, `grants` those to single
     resources by their ids; `scopes` are what the key or token may use of them.
-    `organization_status` is `active`, `suspended` or `deleted`.
+    `organization_status` is `active`, `suspended` or `deleted`. `issuer` is who
+    vouched for the caller, where that was somebody else.
     """
 
     organization_id: UUID
@@ -23,6 +24,7 @@ class Actor(msgspec.Struct, frozen=True, kw_only=True):
     scopes: frozenset[str] = frozenset({"*"})
     grants: Mapping[UUID, frozenset[str]] = {}
     organization_status: str = "active"
+    issuer: str | None = None
 
 
 def system(organization_id: UUID, user_id: UUID) -> Actor:

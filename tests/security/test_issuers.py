@@ -116,6 +116,24 @@ async def test_a_token_stands_for_the_member_whose_address_its_issuer_vouches_fo
     assert (await anyone.post("/api/v1/agents", json=made, headers=token)).status_code == 403
 
 
+async def test_the_audit_trail_says_who_vouched(app: FastAPI, anyone: Client, provider: Provider, home: Person) -> None:
+    """S196: for what was done, and for what was refused."""
+    person = await hired(app, home)
+    token = bearer(provider.token(person.email))
+    made = {"name": f"agent-{uuid7().hex[-8:]}", "model": "demo"}
+    assert (await anyone.post("/api/v1/agents", json=made, headers=token)).status_code == 201
+    await platform_of(app).database.pool.execute("update users set role = 'viewer' where id = $1", person.user_id)
+    assert (await anyone.post("/api/v1/agents", json=made, headers=token)).status_code == 403
+    rows = await platform_of(app).database.pool.fetch(
+        "select outcome, details, session_id, key_id from audit_events where user_id = $1 order by id", person.user_id
+    )
+    assert [(row["outcome"], row["session_id"], row["key_id"]) for row in rows] == [
+        ("succeeded", None, None),
+        ("refused", None, None),
+    ]
+    assert [json.loads(row["details"])["issuer"] for row in rows] == [provider.issuer] * 2
+
+
 async def test_nobody_comes_to_be_by_a_token(app: FastAPI, anyone: Client, provider: Provider) -> None:
     email = f"new-{uuid7().hex}@example.com"
     assert (await anyone.get(ME, headers=bearer(provider.token(email)))).status_code == 401

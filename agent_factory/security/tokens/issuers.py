@@ -20,6 +20,11 @@ class Issuer:
         self._published = Published(egress, settings)
 
     @property
+    def name(self) -> str:
+        """What it calls itself."""
+        return self._settings.issuer
+
+    @property
     def organization_id(self) -> UUID:
         """The organisation of whoever it vouches for."""
         return self._settings.organization

@@ -143,7 +143,7 @@ async def change_password(
     account = await account_of(platform, actor)
     if account.password_hash is not None:
         await prove(platform, account, current or "")
-    elif actor.session_id is None and actor.key_id is None:
+    elif actor.issuer is not None:
         raise NoSession("Choose the first password by a letter: ask for one as if you had forgotten it.")
     hashed = await new_password(platform.passwords, password, names=(account.email, account.name))
     async with platform.database.system() as session:

@@ -169,6 +169,7 @@ class Credentials:
             scopes=vouched.scopes,
             grants=standing.grants,
             organization_status=standing.organization,
+            issuer=issuer.name,
         )
         return _Verified(actor, asked + min(self.tokens.settings.believed_seconds, vouched.expires - time.time()))
 
