@@ -73,6 +73,7 @@ class _Run:
             raise ValueError(_TOO_MUCH) from None
 
 
+_DEEP = frozenset((list, dict))
 _TOO_MUCH = "this is more than one expression may read and make"
 _Part = Callable[[_Run], Value]
 
@@ -295,7 +296,7 @@ def _compare(node: ast.Compare, depth: int) -> _Part:
         left = first(context)
         for compare, right in rest:
             value = right(context)
-            if isinstance(left, list | dict) and isinstance(value, list | dict):
+            if type(left) in _DEEP and type(value) in _DEEP:
                 context.weigh(left)
                 context.weigh(value)
             if not compare(left, value):
@@ -390,13 +391,12 @@ def _call(node: ast.Call, depth: int) -> _Part:
     def run(context: _Run) -> Value:
         values = [a(context) for a in arguments]
         for value in values:
-            if deep and isinstance(value, list | dict):
+            if deep and type(value) in _DEEP:
                 context.weigh(value)
         if name == "parse_json":
             context.spend(values[0], _PARSED)
-        made = function(*values)
-        if isinstance(made, str | list | dict):
-            context.spend(made)
+        made: Value = function(*values)
+        context.spend(made)
         return made
 
     return run

@@ -34,8 +34,8 @@ _MAX_DESCRIPTION = 4_000
 class McpSettings(Settings):
     """Which server, which of its tools, and which of their descriptions have been approved.
 
-    `pins` maps a tool to its `fingerprint`: when a server later says something
-    else of the tool, the agent does not run before it is approved again.
+    `pins` maps each tool to its `fingerprint`: when a server later says something
+    else of one, or offers another, the agent does not run before that is approved.
     """
 
     url: str | None = Field(default=None, max_length=2_000, description="A streamable HTTP server.")
@@ -76,7 +76,7 @@ class _Line:
         settings = self._settings
         if settings.url is not None:
             return self._over_http(settings.url)
-        catalogue: Mapping[str, Mapping[str, Any]] = self._context.resources.get("mcp_servers") or {}
+        catalogue: Mapping[str, Mapping[str, Any]] = self._context.need("mcp_servers", plugin.name)
         entry = catalogue.get(settings.server or "")
         if entry is None:
             raise ToolDenied(f"No MCP server {settings.server!r} is in the catalogue; only the operator adds one.")
@@ -214,10 +214,10 @@ def _chosen(offered: list[RemoteTool], wanted: tuple[str, ...] | None) -> list[R
 
 
 def _approved(tools: list[Tool], pins: dict[str, str]) -> list[Tool]:
-    changed = [t for t in tools if t.name in pins and pins[t.name] != t.fingerprint]
+    changed = [t for t in tools if pins and pins.get(t.name) != t.fingerprint]
     if changed:
         faults = [FieldError(f"/config/pins/{t.name}", f"is now {t.fingerprint}") for t in changed]
-        raise ToolDenied("The server describes tools otherwise than was approved; look at them again.", errors=faults)
+        raise ToolDenied("The server's tools are not those that were approved; look at them again.", errors=faults)
     return tools
 
 

@@ -1,7 +1,9 @@
 """What an agent is talked into: it has no more reach than its author gave it."""
 
 import json
+import sys
 from collections.abc import AsyncGenerator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +14,7 @@ from agent_factory.runtime.models import Endpoint, ModelsSettings
 from tests.doubles import web as doubles
 from tests.doubles.fixtures import ModelServer
 from tests.doubles.web import Web
-from tests.serving import Client, opened, settings_for
+from tests.serving import Client, client_of, opened, settings_for
 
 STOLEN = "the-secrets-of-the-house"
 ROOT, STOLEN_PATH = "/", f"/{STOLEN}"
@@ -54,6 +56,40 @@ async def test_a_tool_asks_no_host_that_its_author_did_not_name(client: Client, 
         "select action, outcome, resource from audit_events where organization_id = $1", client.actor.organization_id
     )
     assert ("egress.blocked", "refused") in {(row["action"], row["outcome"]) for row in rows}
+
+
+def _catalogue(*more: str) -> dict[str, Any]:
+    """One MCP server that every organisation may name."""
+    server = Path(__file__).parents[1] / "doubles/mcp_server.py"
+    entry = {"command": sys.executable, "args": [str(server), "stdio", "--calm", *more], "organizations": ["*"]}
+    return {"mcp_servers": {"it": entry}}
+
+
+async def test_an_approval_of_tools_outlives_the_process_and_no_change_does(
+    database_url: str, model_server: ModelServer, client: Client
+) -> None:
+    """Abuse 65: approved in one process, and asked of another server by another process that starts later."""
+    models = ModelsSettings(endpoints={"double": Endpoint(url=model_server.url)})
+    key = client.key
+    call = {"call": [{"name": "it_add", "arguments": {"a": 1, "b": 2}}], "say": "Done."}
+    async with opened(settings_for(database_url, models=models, tools=_catalogue())) as app, client_of(app, key) as one:
+        shown = await one.post("/api/v1/tools/mcp:describe", json={"config": {"server": "it"}, "name": "it"})
+        assert shown.status_code == 200, shown.text
+        pins = {tool["name"]: tool["fingerprint"] for tool in shown.json()["data"]}
+        assert "it_add" in pins
+        tools = [{"use": "mcp", "name": "it", "config": {"server": "it", "pins": pins}}]
+        done = await ask(one, call, tools=tools)
+        assert done["run"]["status"] == "completed"
+        agent = done["run"]["agent_id"]
+    body = {"agent": agent, "input": json.dumps(call)}
+    async with opened(settings_for(database_url, models=models, tools=_catalogue())) as app, client_of(app, key) as two:
+        again = await two.post("/api/v1/runs?wait=30", json=body)
+        assert again.json()["run"]["status"] == "completed", again.text
+    changed = settings_for(database_url, models=models, tools=_catalogue("--changed"))
+    async with opened(changed) as app, client_of(app, key) as three:
+        refused = await three.post("/api/v1/runs?wait=30", json=body)
+        assert refused.status_code == 422, refused.text
+        assert "/tools/0/config/pins/it_add" in {e["pointer"] for e in refused.json()["errors"]}
 
 
 async def test_a_picture_in_an_answer_is_fetched_by_nobody(client: Client, web: Web) -> None:

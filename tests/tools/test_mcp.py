@@ -287,6 +287,18 @@ async def test_a_description_that_changed_after_approval_has_to_be_approved_agai
     assert await plugin.build({"server": "changed", "pins": pins}, "it", context)
 
 
+async def test_a_tool_that_came_after_the_approval_has_to_be_approved_too(make_context: Make) -> None:
+    """Abuse 65: else a server adds what it may not change."""
+    context = make_context()
+    built = await plugin.build({"server": "double"}, "it", context)
+    approved = {t.name: t.fingerprint for t in built if t.name != "it_flood"}
+    with pytest.raises(ToolDenied) as caught:
+        await plugin.build({"server": "double", "pins": approved}, "it", context)
+    assert [e.pointer for e in caught.value.errors] == ["/config/pins/it_flood"]
+    chosen = {"server": "double", "tools": ["add"], "pins": approved}
+    assert [t.name for t in await plugin.build(chosen, "it", context)] == ["it_add"], "what is not offered needs none"
+
+
 async def test_names_that_become_the_same_stay_apart() -> None:
     remote = [mcp.RemoteTool(name=name, input_schema={"type": "object"}) for name in ("a.b", "a b", "a_b", "x" * 99)]
     assert mcp._names(remote, "it") == ["it_a_b", "it_a_b_2", "it_a_b_3", "it_" + "x" * 57]

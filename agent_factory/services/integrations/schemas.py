@@ -31,6 +31,28 @@ class ToolInvoke(Input):
     name: str | None = Field(default=None, max_length=64)
 
 
+class ToolDescribe(Input):
+    """The settings of one use, and the name that it has in the definition, if any."""
+
+    config: dict[str, Any] = Field(default_factory=dict)
+    name: str | None = Field(default=None, max_length=64)
+
+
+class DescribedTool(Output):
+    """A tool as models are told of it; `fingerprint` is what `pins` of an MCP server approve it by."""
+
+    name: str
+    description: str
+    parameters: dict[str, Any]
+    fingerprint: str
+
+
+class Described(Output):
+    """The tools of one use."""
+
+    data: list[DescribedTool]
+
+
 class ToolResult(Output):
     """What the tool gave; with `is_error`, why it failed and under which `code`."""
 

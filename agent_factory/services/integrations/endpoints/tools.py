@@ -9,7 +9,15 @@ from agent_factory.api.dependencies import ActorDep, PlatformDep
 from agent_factory.api.routing import router
 from agent_factory.core.tool import ToolFactory
 from agent_factory.services.integrations import service
-from agent_factory.services.integrations.schemas import ToolInvoke, ToolOut, ToolPage, ToolResult
+from agent_factory.services.integrations.schemas import (
+    Described,
+    DescribedTool,
+    ToolDescribe,
+    ToolInvoke,
+    ToolOut,
+    ToolPage,
+    ToolResult,
+)
 
 tools = router("/api/v1/tools", "tools")
 
@@ -38,6 +46,25 @@ async def invoke(actor: ActorDep, platform: PlatformDep, tool_id: Name, body: To
         platform.resources, actor, tool_id, arguments=body.arguments, config=body.config, pick=body.name
     )
     return ToolResult.model_validate(result)
+
+
+@tools.post("/{tool_id}:describe")
+@needs("agent:run", audited=False)
+async def describe(actor: ActorDep, platform: PlatformDep, tool_id: Name, body: ToolDescribe) -> Described:
+    """Show the tools that a use would give an agent, such as those of an MCP server, without calling any."""
+    made = await service.described(platform.resources, actor, tool_id, config=body.config, given=body.name)
+    redactor, own = platform.resources.redactor, str(actor.organization_id)
+    return Described(
+        data=[
+            DescribedTool(
+                name=tool.name,
+                description=redactor.text(tool.description, own),
+                parameters=redactor.document(tool.parameters, own),
+                fingerprint=tool.fingerprint,
+            )
+            for tool in made
+        ]
+    )
 
 
 def _shown(tool: ToolFactory) -> ToolOut:

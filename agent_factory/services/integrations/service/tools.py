@@ -37,6 +37,13 @@ def tool(resources: Resources, name: str) -> ToolFactory:
         raise ToolNotFound(problem.detail) from None
 
 
+async def described(
+    resources: Resources, actor: Actor, name: str, *, config: dict[str, Any], given: str | None
+) -> list[Tool]:
+    """Make the tools of a use as an agent would have them, calling none; raises `Invalid` or `ToolDenied`."""
+    return await tool(resources, name).build(config, given, await _context(resources, actor))
+
+
 async def invoke(
     resources: Resources,
     actor: Actor,
@@ -48,8 +55,7 @@ async def invoke(
 ) -> Invoked:
     """Call a tool once. What the tool itself does wrong is a result; a call that cannot be made is `Invalid`."""
     own = str(actor.organization_id)
-    reach = await own_doors(resources.doors, own)
-    context = ToolContext(organization_id=own, idempotency_key=uuid7().hex, resources=reach)
+    context = await _context(resources, actor)
     chosen = _pick(await tool(resources, name).build(config, None, context), pick)
     started = time.perf_counter()
     try:
@@ -64,6 +70,12 @@ async def invoke(
         content, code = problem.detail, problem.code
     content = masked_result(resources.redactor, own, content)
     return Invoked(content, code is not None, code, round((time.perf_counter() - started) * 1000))
+
+
+async def _context(resources: Resources, actor: Actor) -> ToolContext:
+    own = str(actor.organization_id)
+    reach = await own_doors(resources.doors, own)
+    return ToolContext(organization_id=own, idempotency_key=uuid7().hex, resources=reach)
 
 
 def _pick(built: list[Tool], name: str | None) -> Tool:
