@@ -49,7 +49,7 @@ async def test_who_closes_his_account_is_out_everywhere(app: FastAPI, anyone: Cl
     own, elsewhere = [await signed_in(app, anyone, person) for _ in range(2)]
     key = (await own.post("/api/v1/api-keys", json={"name": "mine"})).json()["key"]
     wrong = await log_in(anyone, person, OTHER_PASSWORD)
-    answer = await own.post(CLOSE, json={"password": PASSWORD})
+    answer = await own.post(CLOSE, json={"password": PASSWORD}, headers={"Idempotency-Key": "once"})
     assert answer.status_code == 204, answer.text
     for client in (own, elsewhere, client_of(app, key)):
         assert (await client.get(ME)).status_code == 401
