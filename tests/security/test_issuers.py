@@ -383,6 +383,18 @@ async def test_a_forgery_is_refused_and_told_nothing(anyone: Client, forge: Forg
     assert forge.email not in answer.text
 
 
+@pytest.mark.parametrize("member", ["jku", "x5u"])
+async def test_no_key_is_fetched_from_where_a_token_says(
+    anyone: Client, provider: Provider, forge: Forge, member: str
+) -> None:
+    """Abuse 4: not even from the issuer itself."""
+    await provider.answer("/elsewhere", json.dumps({"keys": [public_jwk(OTHER, "key-9")]}).encode())
+    header = provider.header(kid="key-9", **{member: f"{provider.issuer}/elsewhere"})
+    answer = await anyone.get(ME, headers=bearer(provider.signed(header, forge.claims, OTHER)))
+    assert answer.status_code == 401
+    assert await provider.asked("/elsewhere") == 0
+
+
 SHORT = rsa.generate_private_key(65537, 1024)  # noqa: S505 - that is the test
 WEAK: dict[str, Callable[[Provider], Json]] = {
     "a secret": lambda _: {**OctKey.import_key(b"s" * 32).as_dict(), "kid": "key-1"},

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 
@@ -191,3 +192,21 @@ async def test_the_loop_goes_on_while_passwords_are_hashed() -> None:
         turns += 1
     assert turns > 10
     passwords.close()
+
+
+@pytest.mark.parametrize(
+    "password",
+    [
+        "a" + "\ufdfa" * 1022 + "a",
+        "a" + "12345" * 204 + "a",
+        "\ufdfa" * 1024,
+        "abcdefgh1" * 113,
+        "qwertyuiop" * 102,
+        "x" + "\u0344" * 1022 + "y",
+    ],
+)
+def test_no_password_keeps_everybody_waiting_while_it_is_looked_at(password: str) -> None:
+    """Abuse 20: it is looked at beside all other requests, by whoever registers, and grows when it is normalised."""
+    begun = time.process_time()
+    weakness(password, shortest=12, names=("ada@example.com", "Ada Lovelace, \ufdfa" * 18))
+    assert time.process_time() - begun < 0.25
