@@ -12,8 +12,10 @@ from sqlalchemy.dialects.postgresql import insert
 
 from agent_factory.database.base import owned_by
 from agent_factory.database.models import BudgetRow, MeterRow, QuotaRow
+from agent_factory.database.pages import newest
 from agent_factory.database.session import ReadSession, Session
 from agent_factory.enterprise.multitenancy.limits import NOBODY
+from agent_factory.kit.pages import Page
 from agent_factory.security.auth import Actor
 from agent_factory.services.billing.rules import Dimension, Place, Span
 
@@ -92,12 +94,9 @@ async def budget_to_change(session: Session, actor: Actor, budget_id: UUID) -> B
     return (await session.scalars(query)).one_or_none()
 
 
-async def budgets(session: ReadSession, actor: Actor, limit: int, after: UUID | None) -> list[BudgetRow]:
+async def budgets(session: ReadSession, actor: Actor, limit: int, after: UUID | None) -> Page[BudgetRow]:
     """List budgets, newest first."""
-    query = owned_by(actor, BudgetRow).order_by(BudgetRow.id.desc()).limit(limit)
-    if after is not None:
-        query = query.where(BudgetRow.id < after)
-    return list(await session.scalars(query))
+    return await newest(session, owned_by(actor, BudgetRow), BudgetRow, limit, after)
 
 
 async def add(session: Session, row: BudgetRow | MeterRow) -> None:

@@ -6,8 +6,10 @@ from sqlalchemy import select
 
 from agent_factory.database.base import owned_by
 from agent_factory.database.models import SecretRow
+from agent_factory.database.pages import newest
 from agent_factory.database.pool import Pool
 from agent_factory.database.session import ReadSession, Session
+from agent_factory.kit.pages import Page
 from agent_factory.security.auth import Actor
 
 _USED = """
@@ -36,14 +38,12 @@ async def secret_named(session: ReadSession, organization_id: UUID, name: str) -
 
 async def secrets(
     session: ReadSession, actor: Actor, limit: int, after: UUID | None, *, name: str | None
-) -> list[SecretRow]:
+) -> Page[SecretRow]:
     """List secrets, newest first."""
-    query = owned_by(actor, SecretRow).order_by(SecretRow.id.desc()).limit(limit)
-    if after is not None:
-        query = query.where(SecretRow.id < after)
+    query = owned_by(actor, SecretRow)
     if name is not None:
         query = query.where(SecretRow.name == name)
-    return list(await session.scalars(query))
+    return await newest(session, query, SecretRow, limit, after)
 
 
 async def save(session: Session, row: SecretRow) -> None:

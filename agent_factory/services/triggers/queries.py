@@ -10,8 +10,10 @@ from sqlalchemy import delete
 
 from agent_factory.database.base import owned_by
 from agent_factory.database.models import TriggerRow
+from agent_factory.database.pages import newest
 from agent_factory.database.pool import Pool
 from agent_factory.database.session import ReadSession, Session
+from agent_factory.kit.pages import Page
 from agent_factory.security.auth import Actor
 
 _WEBHOOK = """
@@ -61,18 +63,16 @@ async def triggers(
     kind: str | None,
     workflow_id: UUID | None,
     only: frozenset[UUID] | None,
-) -> list[TriggerRow]:
+) -> Page[TriggerRow]:
     """List triggers, or only those of some workflows, newest first."""
-    query = owned_by(actor, TriggerRow).order_by(TriggerRow.id.desc()).limit(limit)
+    query = owned_by(actor, TriggerRow)
     if only is not None:
         query = query.where(TriggerRow.workflow_id.in_(only))
-    if after is not None:
-        query = query.where(TriggerRow.id < after)
     if kind is not None:
         query = query.where(TriggerRow.type == kind)
     if workflow_id is not None:
         query = query.where(TriggerRow.workflow_id == workflow_id)
-    return list(await session.scalars(query))
+    return await newest(session, query, TriggerRow, limit, after)
 
 
 async def add(session: Session, row: TriggerRow) -> None:

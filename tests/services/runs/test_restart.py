@@ -14,12 +14,20 @@ from tests.doubles.fixtures import ModelServer
 from tests.serving import served
 
 
+def listens(process: psutil.Process, port: int | None) -> bool:
+    """Tell whether a process has a port; one that ends meanwhile has none."""
+    try:
+        return any(c.laddr.port == port for c in process.net_connections() if c.status == psutil.CONN_LISTEN)
+    except psutil.NoSuchProcess:
+        return False
+
+
 def kill_server(root: str) -> None:
     """Kill the server at an address and all its workers, without a warning."""
     port = urlsplit(root).port
     for child in psutil.Process().children():
         family = [child, *child.children(recursive=True)]
-        if any(c.laddr.port == port for p in family for c in p.net_connections() if c.status == psutil.CONN_LISTEN):
+        if any(listens(process, port) for process in family):
             for process in family:
                 process.kill()
 

@@ -7,8 +7,10 @@ from sqlalchemy import Select, or_, select, update
 
 from agent_factory.database.base import owned_by
 from agent_factory.database.models import AccountRow, ApiKeyRow, UserRow
+from agent_factory.database.pages import newest
 from agent_factory.database.session import ReadSession, Session
 from agent_factory.kit.clock import now
+from agent_factory.kit.pages import Page
 from agent_factory.security.auth import Actor
 
 
@@ -43,12 +45,9 @@ async def key(session: ReadSession, actor: Actor, key_id: UUID, owner: UUID | No
 
 async def keys(
     session: ReadSession, actor: Actor, owner: UUID | None, limit: int, after: UUID | None
-) -> list[ApiKeyRow]:
+) -> Page[ApiKeyRow]:
     """List the keys of the organisation, or of one owner in it, newest first."""
-    query = _of(actor, owner).order_by(ApiKeyRow.id.desc()).limit(limit)
-    if after is not None:
-        query = query.where(ApiKeyRow.id < after)
-    return list(await session.scalars(query))
+    return await newest(session, _of(actor, owner), ApiKeyRow, limit, after)
 
 
 async def add(session: Session, row: ApiKeyRow) -> None:

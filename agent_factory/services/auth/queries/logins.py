@@ -6,8 +6,10 @@ from uuid import UUID
 from sqlalchemy import Select, delete, func, select, update
 
 from agent_factory.database.models import AccountRow, LoginRow, UserRow
+from agent_factory.database.pages import newest
 from agent_factory.database.session import ReadSession, Session
 from agent_factory.kit.clock import now
+from agent_factory.kit.pages import Page
 from agent_factory.security.tokens import Subject
 from agent_factory.services.auth.queries.accounts import AT_REST
 
@@ -88,12 +90,9 @@ async def account_of(session: ReadSession, user_id: UUID) -> UUID | None:
     return await session.scalar(select(UserRow.account_id).where(UserRow.id == user_id))
 
 
-async def logins(session: ReadSession, account_id: UUID, limit: int, after: UUID | None) -> list[LoginRow]:
+async def logins(session: ReadSession, account_id: UUID, limit: int, after: UUID | None) -> Page[LoginRow]:
     """List where an account is logged in, newest first."""
-    query = _alive(account_id).order_by(LoginRow.id.desc()).limit(limit)
-    if after is not None:
-        query = query.where(LoginRow.id < after)
-    return list(await session.scalars(query))
+    return await newest(session, _alive(account_id), LoginRow, limit, after)
 
 
 async def login(session: ReadSession, account_id: UUID, login_id: UUID) -> LoginRow | None:

@@ -4,7 +4,9 @@ from uuid import UUID
 
 from agent_factory.database.base import owned_by
 from agent_factory.database.models import UserRow
+from agent_factory.database.pages import newest
 from agent_factory.database.session import ReadSession, Session
+from agent_factory.kit.pages import Page
 from agent_factory.security.auth import Actor
 
 
@@ -13,12 +15,9 @@ async def user(session: ReadSession, actor: Actor, user_id: UUID) -> UserRow | N
     return (await session.scalars(owned_by(actor, UserRow).where(UserRow.id == user_id))).one_or_none()
 
 
-async def users(session: ReadSession, actor: Actor, limit: int, after: UUID | None) -> list[UserRow]:
+async def users(session: ReadSession, actor: Actor, limit: int, after: UUID | None) -> Page[UserRow]:
     """List users, newest first."""
-    query = owned_by(actor, UserRow).order_by(UserRow.id.desc()).limit(limit)
-    if after is not None:
-        query = query.where(UserRow.id < after)
-    return list(await session.scalars(query))
+    return await newest(session, owned_by(actor, UserRow), UserRow, limit, after)
 
 
 async def add(session: Session, row: UserRow) -> None:

@@ -10,7 +10,7 @@ from agent_factory.database.session import ReadSession, Session
 from agent_factory.kit.clock import now, rfc3339
 from agent_factory.kit.errors import FieldError, Invalid
 from agent_factory.kit.ids import encode, uuid7
-from agent_factory.kit.pages import Page, page
+from agent_factory.kit.pages import Page
 from agent_factory.security import rbac
 from agent_factory.security.auth import Actor
 from agent_factory.services.auth.errors import KeyNotFound, UserNotFound
@@ -74,8 +74,7 @@ async def list_keys(
 ) -> Page[ApiKeyRow]:
     """List the caller's keys, newest first; all of the organisation for who may manage its people."""
     owner = actor.user_id if mine else _whose(actor)
-    rows = await queries.keys(session, actor, owner, limit + 1, after)
-    return page(rows, limit, rows[limit - 1].id if len(rows) > limit else None)
+    return await queries.keys(session, actor, owner, limit, after)
 
 
 async def revoke_key(session: Session, actor: Actor, key_id: UUID) -> None:

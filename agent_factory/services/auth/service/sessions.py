@@ -12,7 +12,7 @@ from agent_factory.kit import ids
 from agent_factory.kit.clock import now
 from agent_factory.kit.errors import Problem
 from agent_factory.kit.ids import uuid7
-from agent_factory.kit.pages import Page, page
+from agent_factory.kit.pages import Page
 from agent_factory.security import audit
 from agent_factory.security.auth import Actor
 from agent_factory.security.tokens import AuthSettings, Subject, Tokens
@@ -129,8 +129,9 @@ async def list_sessions(credentials: Credentials, actor: Actor, limit: int, afte
     """List where the caller's account is logged in, newest first; a service is nowhere."""
     async with credentials.database.system() as session:
         account_id = await queries.account_of(session, actor.user_id)
-        rows = await queries.logins(session, account_id, limit + 1, after) if account_id else []
-    found = page(rows, limit, rows[limit - 1].id if len(rows) > limit else None)
+        if account_id is None:
+            return Page([], None, has_more=False)
+        found = await queries.logins(session, account_id, limit, after)
     return Page([_shown(row, actor) for row in found.data], found.next_cursor, found.has_more)
 
 

@@ -5,7 +5,7 @@ from uuid import UUID
 from agent_factory.database.models import UserRow
 from agent_factory.database.session import ReadSession, Session
 from agent_factory.kit.ids import uuid7
-from agent_factory.kit.pages import Page, page
+from agent_factory.kit.pages import Page
 from agent_factory.security.auth import Actor
 from agent_factory.services.auth.errors import UserNotFound
 from agent_factory.services.auth.queries import users as queries
@@ -30,5 +30,4 @@ async def get_user(session: ReadSession, actor: Actor, user_id: UUID) -> UserRow
 
 async def list_users(session: ReadSession, actor: Actor, limit: int, after: UUID | None) -> Page[UserRow]:
     """List the organisation's users, newest first."""
-    rows = await queries.users(session, actor, limit + 1, after)
-    return page(rows, limit, rows[limit - 1].id if len(rows) > limit else None)
+    return await queries.users(session, actor, limit, after)

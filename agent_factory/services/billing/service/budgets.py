@@ -14,7 +14,7 @@ from agent_factory.enterprise.multitenancy.limits import Metric, Period, Subject
 from agent_factory.kit.clock import now
 from agent_factory.kit.errors import FieldError
 from agent_factory.kit.ids import uuid7
-from agent_factory.kit.pages import Page, page
+from agent_factory.kit.pages import Page
 from agent_factory.security.auth import Actor
 from agent_factory.services.auth import service as auth
 from agent_factory.services.auth.errors import KeyNotFound
@@ -84,9 +84,9 @@ async def get_budget(session: ReadSession, actor: Actor, budget_id: UUID) -> Sho
 
 async def list_budgets(session: ReadSession, actor: Actor, limit: int, after: UUID | None) -> Page[ShownBudget]:
     """List budgets, newest first."""
-    rows = await queries.budgets(session, actor, limit + 1, after)
-    shown = await _all_shown(session, actor.organization_id, rows)
-    return page(shown, limit, rows[limit - 1].id if len(rows) > limit else None)
+    found = await queries.budgets(session, actor, limit, after)
+    shown = await _all_shown(session, actor.organization_id, found.data)
+    return Page(shown, found.next_cursor, found.has_more)
 
 
 async def change_amount(session: Session, actor: Actor, budget_id: UUID, amount: Decimal) -> ShownBudget:

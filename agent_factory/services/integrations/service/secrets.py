@@ -8,7 +8,7 @@ from agent_factory.database.models import SecretRow
 from agent_factory.database.session import ReadSession, Session
 from agent_factory.kit.clock import now
 from agent_factory.kit.ids import uuid7
-from agent_factory.kit.pages import Page, page
+from agent_factory.kit.pages import Page
 from agent_factory.security.auth import Actor
 from agent_factory.security.encryption import Vault
 from agent_factory.services.integrations import queries
@@ -50,8 +50,7 @@ async def list_secrets(
     session: ReadSession, actor: Actor, limit: int, after: UUID | None, *, name: str | None = None
 ) -> Page[SecretRow]:
     """List secrets, newest first."""
-    rows = await queries.secrets(session, actor, limit + 1, after, name=name)
-    return page(rows, limit, rows[limit - 1].id if len(rows) > limit else None)
+    return await queries.secrets(session, actor, limit, after, name=name)
 
 
 async def replace_secret(

@@ -8,7 +8,9 @@ from sqlalchemy.dialects.postgresql import insert
 
 from agent_factory.database.base import owned_by
 from agent_factory.database.models import GrantRow
+from agent_factory.database.pages import newest
 from agent_factory.database.session import ReadSession, Session
+from agent_factory.kit.pages import Page
 from agent_factory.security.auth import Actor
 
 
@@ -26,15 +28,13 @@ async def grant(session: ReadSession, actor: Actor, grant_id: UUID) -> GrantRow 
     return (await session.scalars(owned_by(actor, GrantRow).where(GrantRow.id == grant_id))).one_or_none()
 
 
-async def grants(session: ReadSession, actor: Actor, limit: int, after: UUID | None, wanted: Wanted) -> list[GrantRow]:
+async def grants(session: ReadSession, actor: Actor, limit: int, after: UUID | None, wanted: Wanted) -> Page[GrantRow]:
     """List grants, newest first."""
-    query = owned_by(actor, GrantRow).order_by(GrantRow.id.desc()).limit(limit)
-    if after is not None:
-        query = query.where(GrantRow.id < after)
+    query = owned_by(actor, GrantRow)
     for name, value in msgspec.structs.asdict(wanted).items():
         if value is not None:
             query = query.where(getattr(GrantRow, name) == value)
-    return list(await session.scalars(query))
+    return await newest(session, query, GrantRow, limit, after)
 
 
 async def of_team(session: ReadSession, actor: Actor, team_id: UUID) -> list[GrantRow]:

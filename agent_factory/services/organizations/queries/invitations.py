@@ -6,7 +6,9 @@ from sqlalchemy import func, select
 
 from agent_factory.database.base import owned_by
 from agent_factory.database.models import InvitationRow
+from agent_factory.database.pages import newest
 from agent_factory.database.session import ReadSession, Session
+from agent_factory.kit.pages import Page
 from agent_factory.security.auth import Actor
 
 
@@ -16,12 +18,9 @@ async def invitation(session: ReadSession, actor: Actor, invitation_id: UUID) ->
     return (await session.scalars(query)).one_or_none()
 
 
-async def invitations(session: ReadSession, actor: Actor, limit: int, after: UUID | None) -> list[InvitationRow]:
+async def invitations(session: ReadSession, actor: Actor, limit: int, after: UUID | None) -> Page[InvitationRow]:
     """List invitations, newest first."""
-    query = owned_by(actor, InvitationRow).order_by(InvitationRow.id.desc()).limit(limit)
-    if after is not None:
-        query = query.where(InvitationRow.id < after)
-    return list(await session.scalars(query))
+    return await newest(session, owned_by(actor, InvitationRow), InvitationRow, limit, after)
 
 
 async def open_for(session: ReadSession, actor: Actor, email: str) -> InvitationRow | None:

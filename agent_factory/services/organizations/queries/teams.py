@@ -4,7 +4,9 @@ from uuid import UUID
 
 from agent_factory.database.base import owned_by
 from agent_factory.database.models import TeamMemberRow, TeamRow
+from agent_factory.database.pages import newest
 from agent_factory.database.session import ReadSession, Session
+from agent_factory.kit.pages import Page
 from agent_factory.security.auth import Actor
 
 
@@ -13,12 +15,9 @@ async def team(session: ReadSession, actor: Actor, team_id: UUID) -> TeamRow | N
     return (await session.scalars(owned_by(actor, TeamRow).where(TeamRow.id == team_id))).one_or_none()
 
 
-async def teams(session: ReadSession, actor: Actor, limit: int, after: UUID | None) -> list[TeamRow]:
+async def teams(session: ReadSession, actor: Actor, limit: int, after: UUID | None) -> Page[TeamRow]:
     """List teams, newest first."""
-    query = owned_by(actor, TeamRow).order_by(TeamRow.id.desc()).limit(limit)
-    if after is not None:
-        query = query.where(TeamRow.id < after)
-    return list(await session.scalars(query))
+    return await newest(session, owned_by(actor, TeamRow), TeamRow, limit, after)
 
 
 async def member(session: ReadSession, actor: Actor, team_id: UUID, user_id: UUID) -> TeamMemberRow | None:

@@ -10,7 +10,7 @@ from agent_factory.database.session import ReadSession, Session
 from agent_factory.kit.clock import now
 from agent_factory.kit.errors import Conflict
 from agent_factory.kit.ids import uuid7
-from agent_factory.kit.pages import Page, page
+from agent_factory.kit.pages import Page
 from agent_factory.security import rbac
 from agent_factory.security.auth import Actor
 from agent_factory.services.auth import service as auth
@@ -45,8 +45,7 @@ async def list_grants(
     session: ReadSession, actor: Actor, limit: int, after: UUID | None, wanted: Wanted
 ) -> Page[GrantRow]:
     """List grants, newest first."""
-    rows = await queries.grants(session, actor, limit + 1, after, wanted)
-    return page(rows, limit, rows[limit - 1].id if len(rows) > limit else None)
+    return await queries.grants(session, actor, limit, after, wanted)
 
 
 async def grant(session: Session, actor: Actor, to: To, rights: Sequence[str]) -> GrantRow:

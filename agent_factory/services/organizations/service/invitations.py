@@ -6,7 +6,7 @@ from agent_factory.database.models import InvitationRow, OrganizationRow
 from agent_factory.database.session import ReadSession, Session
 from agent_factory.kit.clock import now, rfc3339
 from agent_factory.kit.ids import uuid7
-from agent_factory.kit.pages import Page, page
+from agent_factory.kit.pages import Page
 from agent_factory.runtime.platform import Platform
 from agent_factory.security import rbac
 from agent_factory.security.auth import Actor
@@ -31,8 +31,7 @@ async def get_invitation(session: ReadSession, actor: Actor, invitation_id: UUID
 
 async def list_invitations(session: ReadSession, actor: Actor, limit: int, after: UUID | None) -> Page[InvitationRow]:
     """List invitations, newest first."""
-    rows = await queries.invitations(session, actor, limit + 1, after)
-    return page(rows, limit, rows[limit - 1].id if len(rows) > limit else None)
+    return await queries.invitations(session, actor, limit, after)
 
 
 async def invite(session: Session, actor: Actor, platform: Platform, *, email: str, role: str) -> InvitationRow:

@@ -27,8 +27,7 @@ async def get_team(session: ReadSession, actor: Actor, team_id: UUID) -> TeamRow
 
 async def list_teams(session: ReadSession, actor: Actor, limit: int, after: UUID | None) -> Page[TeamRow]:
     """List teams, newest first."""
-    rows = await queries.teams(session, actor, limit + 1, after)
-    return page(rows, limit, rows[limit - 1].id if len(rows) > limit else None)
+    return await queries.teams(session, actor, limit, after)
 
 
 async def create_team(session: Session, actor: Actor, *, name: str, description: str) -> TeamRow:

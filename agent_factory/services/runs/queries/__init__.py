@@ -16,7 +16,9 @@ from agent_factory.database.models import (
     RunWaitRow,
     SessionRow,
 )
+from agent_factory.database.pages import newest
 from agent_factory.database.session import ReadSession, Session
+from agent_factory.kit.pages import Page
 from agent_factory.security.auth import Actor
 from agent_factory.services.runs.rules import WORKFLOW, WaitView
 
@@ -73,16 +75,14 @@ async def sessions(
     agent_id: UUID | None,
     *,
     seen: frozenset[UUID] | None,
-) -> list[SessionRow]:
+) -> Page[SessionRow]:
     """List sessions, newest first; with `seen`, only those of these agents."""
-    query = owned_by(actor, SessionRow).order_by(SessionRow.id.desc()).limit(limit)
+    query = owned_by(actor, SessionRow)
     if seen is not None:
         query = query.where(SessionRow.agent_id.in_(seen))
-    if after is not None:
-        query = query.where(SessionRow.id < after)
     if agent_id is not None:
         query = query.where(SessionRow.agent_id == agent_id)
-    return list(await session.scalars(query))
+    return await newest(session, query, SessionRow, limit, after)
 
 
 async def delete_session(session: Session, actor: Actor, session_id: UUID) -> None:
@@ -125,17 +125,15 @@ async def runs(
     *,
     wanted: Wanted,
     seen: Seen,
-) -> list[RunRow]:
+) -> Page[RunRow]:
     """List the runs that the caller may see, newest first."""
-    query = owned_by(actor, RunRow).order_by(RunRow.id.desc()).limit(limit)
+    query = owned_by(actor, RunRow)
     if seen != _EVERYTHING:
         query = query.where(or_(*_seen(seen)))
-    if after is not None:
-        query = query.where(RunRow.id < after)
     for name, value in msgspec.structs.asdict(wanted).items():
         if value is not None:
             query = query.where(value == any_(RunRow.labels) if name == "label" else getattr(RunRow, name) == value)
-    return list(await session.scalars(query))
+    return await newest(session, query, RunRow, limit, after)
 
 
 def _seen(seen: Seen) -> Iterator[ColumnElement[bool]]:

@@ -6,7 +6,9 @@ from sqlalchemy import select
 
 from agent_factory.database.base import owned_by
 from agent_factory.database.models import ApprovalRow, RunRow
+from agent_factory.database.pages import newest
 from agent_factory.database.session import ReadSession
+from agent_factory.kit.pages import Page
 from agent_factory.security.auth import Actor
 
 
@@ -24,19 +26,17 @@ async def approvals(
     status: str | None,
     run_id: UUID | None,
     seen: frozenset[UUID] | None,
-) -> list[ApprovalRow]:
+) -> Page[ApprovalRow]:
     """List approvals, newest first; with `seen`, only those of runs of these workflows."""
-    query = owned_by(actor, ApprovalRow).order_by(ApprovalRow.id.desc()).limit(limit)
+    query = owned_by(actor, ApprovalRow)
     if seen is not None:
         of_runs = select(RunRow.id).where(RunRow.organization_id == actor.organization_id, RunRow.workflow_id.in_(seen))
         query = query.where(ApprovalRow.run_id.in_(of_runs))
-    if after is not None:
-        query = query.where(ApprovalRow.id < after)
     if status is not None:
         query = query.where(ApprovalRow.status == status)
     if run_id is not None:
         query = query.where(ApprovalRow.run_id == run_id)
-    return list(await session.scalars(query))
+    return await newest(session, query, ApprovalRow, limit, after)
 
 
 async def workflow_of(session: ReadSession, actor: Actor, run_id: UUID) -> UUID | None:

@@ -6,7 +6,7 @@ from uuid import UUID
 from agent_factory.database.models import ApprovalRow
 from agent_factory.database.session import ReadSession
 from agent_factory.kit import ids
-from agent_factory.kit.pages import Page, page
+from agent_factory.kit.pages import Page
 from agent_factory.runtime.platform import Platform
 from agent_factory.runtime.queue.waits import Decision as Decided
 from agent_factory.security import rbac
@@ -40,8 +40,7 @@ async def list_approvals(
 ) -> Page[ApprovalRow]:
     """List the approvals of workflows that the caller may read, newest first."""
     seen = rbac.reach(actor, "workflow:read")
-    rows = await queries.approvals(session, actor, limit + 1, after, status=status, run_id=run_id, seen=seen)
-    return page(rows, limit, rows[limit - 1].id if len(rows) > limit else None)
+    return await queries.approvals(session, actor, limit, after, status=status, run_id=run_id, seen=seen)
 
 
 async def decide_approval(platform: Platform, actor: Actor, approval_id: UUID, decision: Decision) -> ApprovalRow:

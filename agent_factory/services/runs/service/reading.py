@@ -54,8 +54,7 @@ def sees_all(actor: Actor) -> bool:
 async def list_runs(session: ReadSession, actor: Actor, limit: int, after: UUID | None, wanted: Wanted) -> Page[RunRow]:
     """List the runs that the caller may see, newest first."""
     seen = Seen(rbac.reach(actor, "agent:read"), rbac.reach(actor, "workflow:read"))
-    rows = await queries.runs(session, actor, limit + 1, after, wanted=wanted, seen=seen)
-    return page(rows, limit, rows[limit - 1].id if len(rows) > limit else None)
+    return await queries.runs(session, actor, limit, after, wanted=wanted, seen=seen)
 
 
 async def show(session: ReadSession, actor: Actor, row: RunRow) -> RunOut:

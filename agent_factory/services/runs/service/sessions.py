@@ -44,8 +44,7 @@ async def list_sessions(
     session: ReadSession, actor: Actor, limit: int, after: UUID | None, agent_id: UUID | None
 ) -> Page[SessionRow]:
     """List the sessions with agents that the caller may read, newest first."""
-    rows = await queries.sessions(session, actor, limit + 1, after, agent_id, seen=rbac.reach(actor, "agent:read"))
-    return page(rows, limit, rows[limit - 1].id if len(rows) > limit else None)
+    return await queries.sessions(session, actor, limit, after, agent_id, seen=rbac.reach(actor, "agent:read"))
 
 
 async def get_session(session: ReadSession, actor: Actor, session_id: UUID) -> SessionRow:

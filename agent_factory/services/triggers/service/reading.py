@@ -6,7 +6,7 @@ from uuid import UUID
 from agent_factory.database.models import TriggerRow
 from agent_factory.database.session import ReadSession, Session
 from agent_factory.kit.clock import now
-from agent_factory.kit.pages import Page, page
+from agent_factory.kit.pages import Page
 from agent_factory.runtime.scheduler.misfires import spread
 from agent_factory.security import rbac
 from agent_factory.security.auth import Actor
@@ -49,8 +49,7 @@ async def list_triggers(
 ) -> Page[TriggerRow]:
     """List the triggers of workflows that the caller may read, newest first."""
     only = rbac.reach(actor, "workflow:read")
-    rows = await queries.triggers(session, actor, limit + 1, after, kind=kind, workflow_id=workflow_id, only=only)
-    return page(rows, limit, rows[limit - 1].id if len(rows) > limit else None)
+    return await queries.triggers(session, actor, limit, after, kind=kind, workflow_id=workflow_id, only=only)
 
 
 async def get_schedule(session: ReadSession, actor: Actor, trigger_id: UUID) -> TriggerRow:
