@@ -5,8 +5,7 @@ from typing import Annotated
 
 import typer
 
-from agent_factory.cli.agents import Limit
-from agent_factory.cli.output import Format, FormatOption, show
+from agent_factory.cli.output import Format, FormatOption, Limit, show
 
 app = typer.Typer(no_args_is_help=True, help="See what runs ask people, and decide.")
 Id = Annotated[str, typer.Argument(metavar="APPROVAL", help="Id of the approval.")]

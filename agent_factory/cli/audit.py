@@ -8,8 +8,7 @@ from typing import Annotated
 
 import typer
 
-from agent_factory.cli.agents import Limit
-from agent_factory.cli.output import Format, FormatOption, show
+from agent_factory.cli.output import Format, FormatOption, Limit, show
 from agent_factory.cli.problems import ERROR
 
 app = typer.Typer(no_args_is_help=True, help="Look into the audit trail, take it along, verify it, and rotate its key.")

@@ -62,7 +62,7 @@ def set_budget(
 
     async def put() -> Any:  # noqa: ANN401 - any JSON value
         async with client.connected(ctx) as server:
-            agent_id = (await server.agent(agent))["id"] if agent else None
+            agent_id = (await server.find("agent", agent))["id"] if agent else None
             wanted = {"agent_id": agent_id, "key_id": key, "metric": metric.value, "period": period.value}
             async for budget in server.every("/api/v1/budgets"):
                 if all(budget[name] == value for name, value in wanted.items()):

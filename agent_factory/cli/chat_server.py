@@ -52,7 +52,7 @@ class ServerConversation:
     async def _newest(self) -> str:
         asked: dict[str, Any] = {"limit": 1}
         if self._agent is not None:
-            asked["agent_id"] = (await self._server.agent(self._agent))["id"]
+            asked["agent_id"] = (await self._server.find("agent", self._agent))["id"]
         found = (await self._server.request("GET", "/api/v1/sessions", params=asked)).data["data"]
         if not found:
             raise NotFound("There is no conversation yet; begin one with: agent-factory chat AGENT")

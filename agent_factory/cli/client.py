@@ -25,6 +25,8 @@ _KINDS = {
     412: Kind.PRECONDITION_FAILED,
 }
 _FAILED = 400
+_PREFIXES = {"agent": "agt_", "workflow": "wf_"}
+"""How ids begin."""
 _ANSWER_SECONDS = 60.0
 _TURN_SECONDS = 3600.0
 _SPARE_SECONDS = 30.0
@@ -123,15 +125,13 @@ class Server:
             if cursor is None:
                 return
 
-    async def agent(self, ref: str) -> dict[str, Any]:
-        """Fetch an agent by id or by name; raises `NotFound`."""
-        identity = ref
-        if not ref.startswith("agt_"):
-            found = (await self.request("GET", "/api/v1/agents", params={"name": ref})).data["data"]
-            if not found:
-                raise NotFound(f"There is no agent {ref!r}; see `agent-factory agent list`.")
-            identity = found[0]["id"]
-        return (await self.request("GET", f"/api/v1/agents/{identity}")).data
+    async def find(self, noun: str, ref: str) -> dict[str, Any]:
+        """Fetch an agent or a workflow by name or by id; raises `NotFound`."""
+        found = (await self.request("GET", f"/api/v1/{noun}s", params={"name": ref})).data["data"]
+        if not found and not ref.startswith(_PREFIXES[noun]):
+            raise NotFound(f"There is no {noun} {ref!r}; see `agent-factory {noun} list`.")
+        identity = found[0]["id"] if found else ref
+        return (await self.request("GET", f"/api/v1/{noun}s/{identity}")).data
 
     async def events(
         self, method: str, path: str, *, json: object = None, headers: Mapping[str, str] | None = None

@@ -16,6 +16,7 @@ class Format(StrEnum):
     YAML = "yaml"
 
 
+Limit = Annotated[int, typer.Option(min=1, max=100, help="How many at most.")]
 FormatOption = Annotated[Format, typer.Option("-o", "--output", help="How to print the result.")]
 
 

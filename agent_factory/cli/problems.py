@@ -7,8 +7,6 @@ from agent_factory.kit.errors import FieldError, Invalid, Kind, Problem
 
 OK, ERROR, USAGE, GATE_FAILED, DENIED, OVER_BUDGET = range(6)
 """The exit codes of every command."""
-INTERRUPTED = 130
-"""That of a command that Ctrl-C ended, as shells have it."""
 
 _CODES = {Kind.UNAUTHENTICATED: DENIED, Kind.FORBIDDEN: DENIED, Kind.BUDGET: OVER_BUDGET}
 _SHOWN = 20

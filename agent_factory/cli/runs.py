@@ -6,9 +6,8 @@ from typing import Annotated
 
 import typer
 
-from agent_factory.cli.agents import Limit
 from agent_factory.cli.following import WaitOption, finish, post
-from agent_factory.cli.output import Format, FormatOption, show
+from agent_factory.cli.output import Format, FormatOption, Limit, show
 from agent_factory.cli.workflow_run import InputOption
 
 app = typer.Typer(no_args_is_help=True, help="Look at the runs of a server, and cancel, resume and fork them.")
@@ -28,11 +27,11 @@ def list_runs(
     form: FormatOption = Format.TABLE,
 ) -> None:
     """List runs, newest first."""
-    from agent_factory.cli import client, workflows
+    from agent_factory.cli import client, definitions
 
     wanted = {"limit": limit, "status": status, "kind": kind}
     if workflow is not None:
-        wanted["workflow_id"] = workflows.find(ctx, workflow)["id"]
+        wanted["workflow_id"] = definitions.find(ctx, "workflow", workflow)["id"]
     found = client.call(ctx, "GET", "/runs", params=wanted)
     show(found.data["data"], form, _COLUMNS)
 

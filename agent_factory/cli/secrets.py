@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from agent_factory.cli import options
-from agent_factory.cli.agents import Limit
-from agent_factory.cli.output import Format, FormatOption, show
+from agent_factory.cli.output import Format, FormatOption, Limit, show
 
 if TYPE_CHECKING:
     from uuid import UUID

@@ -4,8 +4,7 @@ from typing import Annotated
 
 import typer
 
-from agent_factory.cli.agents import Limit
-from agent_factory.cli.output import Format, FormatOption, show
+from agent_factory.cli.output import Format, FormatOption, Limit, show
 
 app = typer.Typer(no_args_is_help=True, help="Look into kept conversations.")
 Id = Annotated[str, typer.Argument(metavar="SESSION", help="Id of the session.")]
@@ -19,9 +18,9 @@ def list_sessions(
     form: FormatOption = Format.TABLE,
 ) -> None:
     """List conversations, newest first."""
-    from agent_factory.cli import agents, client
+    from agent_factory.cli import client, definitions
 
-    chosen = agents.find(ctx, agent)["id"] if agent else None
+    chosen = definitions.find(ctx, "agent", agent)["id"] if agent else None
     found = client.call(ctx, "GET", "/sessions", params={"limit": limit, "agent_id": chosen})
     show(found.data["data"], form, ("id", "title", "message_count", "updated_at"))
 

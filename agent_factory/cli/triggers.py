@@ -5,8 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from agent_factory.cli.agents import Limit
-from agent_factory.cli.output import Format, FormatOption, show
+from agent_factory.cli.output import Format, FormatOption, Limit, show
 
 app = typer.Typer(no_args_is_help=True, help="Let webhooks, schedules and events start workflows.")
 Id = Annotated[str, typer.Argument(metavar="TRIGGER", help="Id of the trigger.")]

@@ -5,7 +5,6 @@ from typing import Annotated
 import typer
 
 from agent_factory.cli import options
-from agent_factory.cli.commands import runs_code
 
 
 def worker(
@@ -38,7 +37,6 @@ def worker(
         queue = configured.queue.model_copy(update={"runs": concurrency, "tasks": concurrency})
         configured = configured.model_copy(update={"queue": queue})
     typer.echo(f"> working on runs, {configured.queue.runs} at once; Ctrl-C stops")
-    runs_code(ctx)
     uvloop.run(work(configured))
     typer.echo("> stopped")
 

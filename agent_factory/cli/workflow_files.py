@@ -106,12 +106,6 @@ def check(bundle: Bundle, resources: "Resources") -> None:
         raise Refused(f"{len(faults)} fault(s) in the workflow.", errors=faults)
 
 
-def has_code(bundle: Bundle) -> bool:
-    """Tell whether a run may come to a task with code."""
-    flows = (bundle.flow, *bundle.flows.values())
-    return any(node.task.type == "code" for flow in flows for node in all_nodes(flow.graph))
-
-
 def _missing(flow: Flow, bundle: Bundle, resources: "Resources") -> Iterator[tuple[str, str]]:
     known = {"agent": bundle.agents, "workflow": bundle.flows}
     for node in all_nodes(flow.graph):

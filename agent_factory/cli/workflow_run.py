@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from agent_factory.cli import output
-from agent_factory.cli.commands import runs_code
 from agent_factory.cli.run import Form
 
 if TYPE_CHECKING:
@@ -40,7 +39,6 @@ class Verdict(StrEnum):
 
 
 def run(
-    ctx: typer.Context,
     file: File,
     *,
     given: InputOption = None,
@@ -62,8 +60,6 @@ def run(
 
     bundle = workflow_files.read(file, workflow, more or ())
     document = workflow_files.read_input(given)
-    if workflow_files.has_code(bundle):
-        runs_code(ctx)
     asyncio.run(_run(bundle, document, decide=decide, form=form, workspace=workspace, quiet=quiet))
 
 
