@@ -351,3 +351,10 @@ async def test_a_process_whose_clock_is_late_signs_with_a_key_that_it_has(
 async def test_who_keeps_the_published_keys_as_long_as_told_knows_each_before_it_signs(anyone: Client) -> None:
     kept = (await anyone.get("/.well-known/jwks.json")).headers["cache-control"]
     assert int(kept.rpartition("=")[2]) <= AuthSettings().publish_seconds
+
+
+def test_a_key_that_would_sign_before_others_can_know_it_is_refused() -> None:
+    """Every process looks for keys once a second; who had just looked would refuse good tokens."""
+    with pytest.raises(ValueError, match="publish_seconds"):
+        AuthSettings(publish_seconds=0.9)
+    assert AuthSettings(publish_seconds=1).publish_seconds == 1

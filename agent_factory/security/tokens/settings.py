@@ -9,6 +9,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from agent_factory.kit import ids
 from agent_factory.kit.errors import NotFound
 
+KNOWN_SHARE = 0.2
+"""The part of the belief period for which a process goes by the keys that it has; tokens take the rest."""
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
@@ -92,6 +94,14 @@ class AuthSettings(BaseModel):
     publish_seconds: float = Field(default=10.0, ge=0, le=3600)
     registration: Literal["open", "invited", "closed"] = "invited"
     issuers: tuple[IssuerSettings, ...] = ()
+
+    @model_validator(mode="after")
+    def _known_before_it_signs(self) -> Self:
+        if self.publish_seconds < self.believed_seconds * KNOWN_SHARE:
+            raise ValueError(
+                f"publish_seconds: no process looks for keys sooner than every {KNOWN_SHARE:.0%} of belief"
+            )
+        return self
 
     @model_validator(mode="after")
     def _nobody_under_anothers_name(self) -> Self:

@@ -14,11 +14,9 @@ from agent_factory.database.pool import Pool
 from agent_factory.database.signing_keys import SigningKey
 from agent_factory.kit.clock import now
 from agent_factory.security.encryption import Place, Vault
-from agent_factory.security.tokens.settings import AuthSettings
+from agent_factory.security.tokens.settings import KNOWN_SHARE, AuthSettings
 from agent_factory.security.tokens.signed import SKEW_SECONDS, Claims, Rules, Subject, invalid, named_key, read, sign
 
-KNOWN_SHARE = 0.2
-"""The part of the belief period for which a process goes by the keys that it has; tokens take the rest."""
 _LATE_SIGNATURES = timedelta(seconds=60)
 """How long after its successor a key may still have signed, in a process whose clock or look is late."""
 _CURVE = "P-256"

@@ -16,7 +16,7 @@ from agent_factory.kit.errors import Problem
 from agent_factory.kit.mailbox import same_for_all
 from agent_factory.security.auth import Actor
 from agent_factory.security.tokens import BadToken, Issuer, Issuers, Tokens
-from agent_factory.security.tokens.tokens import KNOWN_SHARE
+from agent_factory.security.tokens.settings import KNOWN_SHARE
 from agent_factory.services.auth.errors import BadKey
 from agent_factory.services.auth.queries import keys, logins, rights
 from agent_factory.services.auth.rules.keys import PREFIX, key_prefix, same
