@@ -10,9 +10,10 @@ import hashlib
 import hmac
 import json
 import re
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import unquote, urlsplit
 
 import asyncpg
 import httpx2
@@ -21,11 +22,12 @@ import psutil
 import pytest
 from pyotp.totp import TOTP
 
+from agent_factory.database import data_keys, signing_keys
 from agent_factory.database.embedded import Server
 from agent_factory.database.sealed import sealed_columns, under_old_keys
 from agent_factory.database.session import Database
 from agent_factory.kit.spellings import forms
-from agent_factory.security.encryption import EncryptionSettings, open_vault
+from agent_factory.security.encryption import EncryptionSettings, Place, open_vault
 from agent_factory.security.encryption.rotation import Progress, catch_up, renew
 from agent_factory.services.organizations.service import bootstrap
 from tests.conftest import _made
@@ -45,6 +47,8 @@ DSN_PASSWORD = "canary-dsn-password-1c2d3e4f"
 MCP_TOKEN = "canary-mcp-token-5a6b7c8d"
 STORAGE = "canary-storage-key-9e0f1a2b"
 REFUSED = "canary-refused-value-3c4d5e6f"
+SMTP = "canary-smtp-password-7a8b9c0d"
+REDIS = "canary-redis-password-1e2f3a4b"
 
 
 class Seen(msgspec.Struct):
@@ -253,6 +257,7 @@ async def sign_in(driver: Driver) -> dict[str, str]:
     mine = {"Authorization": f"Bearer {first['access_token']}"}
     await driver.ask("GET", "/api/v1/auth/me", headers=mine)
     await driver.ask("GET", "/api/v1/auth/me", headers={"Authorization": f"Bearer {first['access_token']}x"})
+    await driver.ask("POST", "/api/v1/auth/forgot-password", {"email": email})
     enrolled = (
         await driver.ask("POST", "/api/v1/auth/second-factor", {"password": PASSWORD}, once=True, headers=mine)
     ).json()
@@ -312,6 +317,34 @@ async def replace_keys(driver: Driver, database: Database, folder: Path) -> tupl
     return rotated, left
 
 
+async def opened_keys(database: Database, folder: Path) -> dict[str, str]:
+    """The keys that seal and sign: that of the file, those of organisations, those of tokens."""
+    vault = open_vault(EncryptionSettings(key_file=KEY_FILE), database.pool, folder)
+    lines = KEY_FILE.read_text().splitlines()
+    kek = next(line for line in lines if line.startswith("af-kek-1:")).partition(":")[2]
+    keys = {"key of the file": kek, "key of the file, in hex": b64decode(kek).hex()}
+    for organization in await data_keys.organizations(database.pool):
+        found = await data_keys.active(database.pool, organization)
+        assert found is not None
+        plain = await vault.unwrap(found)
+        who = organization or "the installation"
+        keys |= {f"data key of {who}": b64encode(plain).decode(), f"data key of {who}, in hex": plain.hex()}
+    for key in await signing_keys.every(database.pool):
+        if key.private is not None:
+            opened = await vault.decrypt(None, Place("signing_keys", "private", key.kid), key.private)
+            keys[f"signing key {key.number}"] = json.loads(opened)["d"]
+    return keys
+
+
+async def statements(url: str) -> list[str]:
+    """What PostgreSQL shows its owner of the statements that run, or ran last."""
+    connection = await asyncpg.connect(url)
+    try:
+        return [row["query"] for row in await connection.fetch("select query from pg_stat_activity")]
+    finally:
+        await connection.close()
+
+
 async def dumped(url: str) -> tuple[dict[str, list[str]], dict[str, list[bytes]]]:
     """Every row of every table as text, and what is in the columns of sealed values."""
     connection = await asyncpg.connect(url)
@@ -360,6 +393,9 @@ def environment(url: str, folder: Path, web: Web, model: ModelServer) -> dict[st
         "AF_TOOLS__MCP_SERVERS": json.dumps({"broken": {"command": "false", "env": {"TOKEN": MCP_TOKEN}}}),
         "AF_TOOLS__SEARCH_URLS": json.dumps({"serper": web.url("/echo")}),
         "AF_STORAGE__OPTIONS": json.dumps({"unused": STORAGE}),
+        "AF_MAIL__URL": f"smtp://canary:{SMTP}@127.0.0.1:1",
+        "AF_MAIL__POLL": "0.2",
+        "AF_REDIS__URL": f"redis://canary:{REDIS}@127.0.0.1:1/0",
     }
 
 
@@ -387,7 +423,8 @@ async def seen(
                     tokens = await sign_in(driver)
                     await break_things(driver, database)
                     await read_all(driver)
-                    arguments = _arguments()
+                    arguments = [*_arguments(), *await statements(url)]
+                    keys = await opened_keys(database, folder)
                     rotated, left = await replace_keys(driver, database, folder)
         finally:
             await database.close()
@@ -404,9 +441,14 @@ async def seen(
         "token of an MCP server": MCP_TOKEN,
         "storage key": STORAGE,
         "refused value": REFUSED,
+        "password of the mail server": SMTP,
+        "password of Redis": REDIS,
+        "password of the database": unquote(urlsplit(url).password or ""),
         "API key": founded.secret.rpartition("_")[2] if founded.secret.count("_") == 2 else founded.secret[-40:],
         **tokens,
+        **keys,
     }
+    assert all(canaries.values()), canaries
     files = {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
     return Seen(
         canaries, driver.answers, rows, sealed, log.read_text(errors="replace"), arguments, files, rotated, left
@@ -485,8 +527,9 @@ def test_no_file_of_the_state_folder_holds_a_canary(seen: Seen) -> None:
         assert found_in(content.decode("utf-8", "replace"), seen.canaries) == {}, name
 
 
-def test_no_process_shows_a_canary_in_its_arguments(seen: Seen) -> None:
+def test_no_process_shows_a_canary_in_its_arguments_or_its_statements(seen: Seen) -> None:
     assert any("granian" in line for line in seen.arguments)
+    assert any("update" in line or "insert" in line for line in seen.arguments), "statements of the product are seen"
     assert found_in("\n".join(seen.arguments), seen.canaries) == {}
 
 
