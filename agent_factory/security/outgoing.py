@@ -3,7 +3,7 @@
 import base64
 import re
 from collections.abc import Iterable, Mapping
-from typing import Self
+from typing import Annotated, Self
 
 import msgspec
 import orjson
@@ -21,6 +21,23 @@ _FRAMING = frozenset(
     {"host", "connection", "content-length", "transfer-encoding", "upgrade", "accept-encoding", "te", "trailer"}
 )
 """Headers that frame a message; who sets them can hide a second request in the first."""
+
+
+def _sendable(headers: dict[str, str]) -> dict[str, str]:
+    for name, value in headers.items():
+        if name.lower() in _FRAMING:
+            raise ValueError(f"may not hold {name[:100]}, which frames the request or leads it elsewhere")
+        if not _HEADER.fullmatch(name) or not value.isprintable():
+            raise ValueError(f"{name[:100]!r} is no header that can be sent")
+    return headers
+
+
+FixedHeaders = Annotated[dict[str, str], Field(max_length=50), pydantic.AfterValidator(_sendable)]
+"""Headers that an author sets for every request.
+
+`Host` is none of them: behind a server that stands for many, it leads to
+another one than the address says, and a secret would go there with it.
+"""
 
 _TOLD = ("content-type", "location", "retry-after", "etag", "link")
 """Response headers that a model may need."""

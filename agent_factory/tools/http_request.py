@@ -9,6 +9,7 @@ from agent_factory.core.tool import Tool, ToolContext, ToolDenied
 from agent_factory.kit.errors import FieldError, Invalid
 from agent_factory.security.outgoing import (
     BoundSecret,
+    FixedHeaders,
     allows,
     credentials,
     guarded,
@@ -27,7 +28,7 @@ class HttpSettings(Settings):
 
     hosts: tuple[str, ...] = Field(default=("*",), min_length=1, max_length=100)
     methods: tuple[Method, ...] = Field(default=("GET", "HEAD"), min_length=1)
-    headers: dict[str, str] = Field(default_factory=dict[str, str], max_length=50)
+    headers: FixedHeaders = Field(default_factory=dict[str, str])
     secrets: tuple[BoundSecret, ...] = Field(default=(), max_length=20)
     timeout: float = Field(default=30.0, gt=0, le=120)
     max_bytes: int = Field(default=1_000_000, ge=1, le=10_000_000)

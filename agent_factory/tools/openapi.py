@@ -15,6 +15,7 @@ from agent_factory.core.tool import Tool, ToolContext
 from agent_factory.kit.errors import FieldError, Invalid
 from agent_factory.security.outgoing import (
     BoundSecret,
+    FixedHeaders,
     credentials,
     guarded,
     host_of,
@@ -49,7 +50,7 @@ class OpenApiSettings(Settings):
         default=None, description="By operationId, or as 'GET /path'; all when left out."
     )
     base_url: str | None = Field(default=None, max_length=2_000, description="Instead of the document's first server.")
-    headers: dict[str, str] = Field(default_factory=dict[str, str], max_length=50)
+    headers: FixedHeaders = Field(default_factory=dict[str, str])
     secrets: tuple[BoundSecret, ...] = Field(default=(), max_length=20)
     timeout: float = Field(default=30.0, gt=0, le=120)
     max_bytes: int = Field(default=1_000_000, ge=1, le=10_000_000)

@@ -291,6 +291,21 @@ class TestUse:
         answer = await client.post("/api/v1/tools/http_request:invoke", json=body)
         assert answer.status_code == 422, answer.text
 
+    @pytest.mark.parametrize(
+        "headers", [{"Host": "mine.test"}, {"hOST": "mine.test"}, {"Connection": "X-Key"}, {"A": "b\x01"}]
+    )
+    async def test_no_header_of_the_author_leads_the_request_elsewhere(
+        self, client: Client, web: Web, headers: dict[str, str]
+    ) -> None:
+        """Abuse 62: behind a server for many sites it is `Host` that chooses which of them gets the secret."""
+        await keep(client, web.host)
+        before = len(web.asked)
+        config = {"headers": headers, "secrets": [{"secret": "CRM_KEY", "host": web.host}]}
+        body = {"arguments": {"url": web.url("/echo")}, "config": config}
+        answer = await client.post("/api/v1/tools/http_request:invoke", json=body)
+        assert answer.status_code == 422, answer.text
+        assert len(web.asked) == before
+
     async def test_a_redirect_does_not_take_it_to_another_origin(self, client: Client, web: Web) -> None:
         await keep(client, web.host)
         async with doubles.running() as elsewhere:
