@@ -44,6 +44,17 @@ async def test_the_deployed_version_is_pinned_by_id_and_by_name(database: Databa
         assert ids.encode("agt", found.agent_id) == agent
 
 
+async def test_an_agent_whose_name_begins_as_an_id_does_is_found_by_its_name(
+    database: Database, client: Client
+) -> None:
+    agent = await made(client, "agt_support")
+    boss = await made(client, "boss", **calling("agt_support"))
+    assert ids.encode("agt", (await pinned(database, client, "agt_support")).agent_id) == agent
+    assert set((await pinned(database, client, boss)).agents) == {"agt_support"}
+    with pytest.raises(AgentNotFound):
+        await pinned(database, client, "agt_nobody")
+
+
 async def test_a_version_can_be_asked_for_and_a_draft_tried(database: Database, client: Client) -> None:
     agent = await made(client, "support", deploy=False, instructions="one")
     await client.patch(f"/api/v1/agents/{agent}", json={"instructions": "two"})

@@ -1,6 +1,6 @@
 """The agents room's face: what endpoints and other rooms may call, beside what works with every kind of definitions."""
 
-from agent_factory.services.agents.service.checking import checked
+from agent_factory.services.agents.service.checking import checked, tool_names
 from agent_factory.services.agents.service.kind import AGENT
 from agent_factory.services.agents.service.naming import check_names
 from agent_factory.services.agents.service.pinning import Pinned, pin, pin_below
@@ -19,4 +19,5 @@ __all__ = [
     "list_templates",
     "pin",
     "pin_below",
+    "tool_names",
 ]

@@ -54,7 +54,7 @@ async def _tools(agent: Agent, resources: Resources) -> list[FieldError]:
             continue
         at = f"/tools/{index}"
         try:
-            built = await _built(resources.tools.get(use.use), use)
+            built = await tool_names(resources.tools.get(use.use), use.config, use.name)
         except Problem as problem:
             faults += [FieldError(at + e.pointer, e.detail) for e in problem.errors] or [FieldError(at, problem.detail)]
             continue
@@ -63,17 +63,17 @@ async def _tools(agent: Agent, resources: Resources) -> list[FieldError]:
     return faults
 
 
-async def _built(factory: ToolFactory, use: ToolUse) -> list[str]:
-    """Name the tools of one use. Where a server elsewhere decides on them, only the settings can be checked here."""
+async def tool_names(factory: ToolFactory, config: dict[str, Any], name: str | None = None) -> list[str]:
+    """Name the tools that settings make; raises what is wrong with them, with pointers below `/config`.
+
+    Where a server elsewhere decides on its tools, only the settings can be checked here, and no name is known.
+    """
     try:
-        return [tool.name for tool in await factory.build(use.config, use.name)]
+        return [tool.name for tool in await factory.build(config, name)]
     except ToolUnavailable:
-        faults = Schema(factory.config_schema).faults(use.config)
+        faults = [FieldError(f"/config{e.pointer}", e.detail) for e in Schema(factory.config_schema).faults(config)]
         if faults:
-            raise Invalid(
-                "The tool's settings do not match their schema.",
-                errors=[FieldError(f"/config{e.pointer}", e.detail) for e in faults],
-            ) from None
+            raise Invalid("The tool's settings do not match their schema.", errors=faults) from None
         return []
 
 

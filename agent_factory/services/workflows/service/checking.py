@@ -1,6 +1,6 @@
 """Whether a definition can be run here; every fault has its JSON pointer (S83, S89)."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, cast
 from uuid import UUID
 
@@ -8,7 +8,6 @@ import msgspec
 
 from agent_factory.core.model import UnknownModel
 from agent_factory.core.schema import Schema
-from agent_factory.core.tool import ToolFactory, ToolUnavailable
 from agent_factory.core.workflow import Flow, Workflow
 from agent_factory.database.session import ReadSession
 from agent_factory.kit.errors import FieldError, Invalid, Problem
@@ -94,21 +93,10 @@ async def _tools(tasks: Iterable[Placed], resources: Resources) -> list[FieldErr
                 faults.append(FieldError(f"{task.at}/config/tool", problem.detail))
                 continue
             try:
-                _chosen(await _made(plugin, task.config.get("config", {})), task.config["tool"])
+                _chosen(await agents.tool_names(plugin, dict(task.config.get("config", {}))), task.config["tool"])
             except Problem as problem:
                 faults += _below(f"{task.at}/config", problem)
     return faults
-
-
-async def _made(plugin: ToolFactory, config: Mapping[str, Any]) -> list[str]:
-    """Name the tools of a plugin. Where a server elsewhere decides on them, only the settings can be checked here."""
-    try:
-        return [tool.name for tool in await plugin.build(dict(config), None)]
-    except ToolUnavailable:
-        faults = [FieldError(f"/config{e.pointer}", e.detail) for e in Schema(plugin.config_schema).faults(config)]
-        if faults:
-            raise Invalid("The tool's settings do not match their schema.", errors=faults) from None
-        return []
 
 
 def _chosen(names: list[str], wanted: str) -> None:
