@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from agent_factory.database.session import Database
 from agent_factory.enterprise.multitenancy.limits import Metric
-from agent_factory.kit.ids import uuid7
+from agent_factory.kit.ids import decode, uuid7
 from agent_factory.services.billing import service as billing
 from tests.services.organizations.parts import Hire, letters_to, make_role, member, own, user
 from tests.serving import Client, client_of, opened, settings_for
@@ -203,6 +203,27 @@ async def test_an_invitation_is_worth_as_much_as_whoever_invited(
     else:
         await client.delete(member(leaving))
     assert (await _accept(anyone, token, password=PASSWORD)).status_code == 404
+
+
+@pytest.mark.parametrize("fate", ["revoked", "expired", "narrowed"])
+async def test_an_invitation_by_a_service_is_worth_as_much_as_its_keys(
+    app: FastAPI, database: Database, client: Client, anyone: Client, fate: str
+) -> None:
+    """A stolen key that was revoked has left nobody a way in (abuse 46)."""
+    body = {"name": "directory", "kind": "service", "scopes": ["user:manage", "agent:read", "workflow:read"]}
+    made = (await client.post("/api/v1/api-keys", json=body)).json()
+    address, kept = _address(), _address()
+    async with client_of(app, made["key"]) as service:
+        service.actor = client.actor
+        for each in (address, kept):
+            await _invite(service, each, "viewer")
+    assert (await _accept(anyone, await _token(app, database, kept), password=PASSWORD)).status_code == 201
+    change = {"revoked": "revoked_at = now()", "expired": "expires_at = now()", "narrowed": "scopes = '{agent:read}'"}
+    async with database.system() as session:
+        statement = text(f"update api_keys set {change[fate]} where id = :id")  # noqa: S608 - the words above
+        await session.execute(statement, {"id": decode("key", made["id"])})
+    answer = await _accept(anyone, await _token(app, database, address), password=PASSWORD)
+    assert (answer.status_code, answer.json()["code"]) == (404, "invitation_invalid")
 
 
 async def test_into_a_suspended_organisation_nobody_comes(

@@ -8,9 +8,10 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import text
 
-from agent_factory.database.session import Database
+from agent_factory.database.session import Database, Session
 from agent_factory.kit.ids import uuid7
 from agent_factory.security.rbac import Denied
+from agent_factory.services.auth import service as auth
 from agent_factory.services.organizations import service
 from tests.services.organizations.parts import Hire, make_role, member, own, user
 from tests.serving import Client, client_of
@@ -132,6 +133,44 @@ async def test_who_has_just_lost_a_right_gives_nobody_anything_by_it(
         async with database.write(former.actor.organization_id) as session:
             await service.change_role(session, believed, former.actor.user_id, "organization_owner")
     assert (await client.get(member(former))).json()["role"] == "viewer"
+
+
+async def test_a_key_that_was_just_revoked_gives_nobody_anything(
+    database: Database, client: Client, hire: Hire
+) -> None:
+    """Whoever has stolen it has 5 seconds, and must not make them last."""
+    accomplice = await hire(client, "viewer")
+    async with database.read(client.actor.organization_id) as session:
+        (key_id,) = await session.scalars(
+            text("select id from api_keys where user_id = :u"), {"u": client.actor.user_id}
+        )
+    believed = msgspec.structs.replace(client.actor, key_id=key_id)
+    async with database.system() as session:
+        await session.execute(text("update api_keys set revoked_at = now() where id = :id"), {"id": key_id})
+
+    async def promote(session: Session) -> None:
+        await service.change_role(session, believed, accomplice.actor.user_id, "organization_owner")
+
+    async def make_a_key(session: Session) -> None:
+        await auth.create_key(session, believed, auth.WantedKey(name="mine"))
+
+    async def make_a_service(session: Session) -> None:
+        await auth.create_key(session, believed, auth.WantedKey(name="x", kind="service", scopes=["agent:run"]))
+
+    for step in (promote, make_a_key, make_a_service):
+        with pytest.raises(Denied):
+            async with database.write(client.actor.organization_id) as session:
+                await step(session)
+
+
+async def test_who_was_just_demoted_keeps_no_key_with_what_he_had(
+    database: Database, client: Client, hire: Hire
+) -> None:
+    former = await hire(client, "viewer")
+    believed = msgspec.structs.replace(former.actor, role="organization_owner", rights=frozenset({"*"}))
+    with pytest.raises(Denied):
+        async with database.write(former.actor.organization_id) as session:
+            await auth.create_key(session, believed, auth.WantedKey(name="x", kind="service", scopes=["org:*"]))
 
 
 async def test_a_role_that_nobody_knows_is_a_fault_of_the_field(client: Client, hire: Hire) -> None:

@@ -78,6 +78,20 @@ async def test_a_place_with_a_higher_role_is_not_taken_away_from_below(client: C
     assert (await lead.delete(f"{path}/members/{user(other)}")).status_code == 403
 
 
+async def test_what_a_team_was_granted_is_not_taken_away_from_below(client: Client, hire: Hire) -> None:
+    """By taking somebody out of it, as little as by deleting it or its grant."""
+    gatherer, other = await hire(client, await make_role(client, "team:*")), await hire(client, "viewer")
+    agent = await client.create_agent()
+    path = await make_team(client, other)
+    granted = {"team_id": path.rpartition("/")[2], "agent_id": agent["id"], "rights": ["agent:run"]}
+    assert (await client.post("/api/v1/grants", json=granted)).status_code == 201
+    assert (await gatherer.delete(f"{path}/members/{user(other)}")).status_code == 403
+    may = {"resource": agent["id"], "action": "run"}
+    assert (await other.post("/api/v1/permissions:check", json=may)).json() == {"allowed": True}
+    assert (await client.delete(f"{path}/members/{user(other)}")).status_code == 204
+    assert (await other.post("/api/v1/permissions:check", json=may)).json() == {"allowed": False}
+
+
 async def test_the_people_of_a_team_are_listed_page_by_page(client: Client, hire: Hire) -> None:
     people = [await hire(client, "viewer") for _ in range(3)]
     path = await make_team(client, *people)

@@ -50,6 +50,17 @@ async def keys(
     return await newest(session, _of(actor, owner), ApiKeyRow, limit, after)
 
 
+async def live_keys(session: ReadSession, user: UserRow) -> list[ApiKeyRow]:
+    """List a member's keys that are neither revoked nor expired."""
+    query = select(ApiKeyRow).where(
+        ApiKeyRow.organization_id == user.organization_id,
+        ApiKeyRow.user_id == user.id,
+        ApiKeyRow.revoked_at.is_(None),
+        or_(ApiKeyRow.expires_at.is_(None), ApiKeyRow.expires_at > now()),
+    )
+    return list(await session.scalars(query))
+
+
 async def add(session: Session, row: ApiKeyRow) -> None:
     """Insert a key."""
     session.add(row)

@@ -35,6 +35,7 @@ from agent_factory.services.auth.service.memberships import (
     standing_of,
 )
 from agent_factory.services.auth.service.passwords import new_password
+from agent_factory.services.auth.service.present import holds, present
 from agent_factory.services.auth.service.sessions import (
     SessionView,
     TokenPair,
@@ -69,6 +70,7 @@ __all__ = [
     "get_key",
     "get_user",
     "held_member",
+    "holds",
     "issue_key",
     "list_keys",
     "list_sessions",
@@ -81,6 +83,7 @@ __all__ = [
     "memberships_to_end",
     "new_password",
     "other_owners",
+    "present",
     "prove_owner",
     "refresh",
     "remove_member",

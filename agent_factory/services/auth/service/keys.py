@@ -17,6 +17,7 @@ from agent_factory.services.auth.errors import KeyNotFound, UserNotFound
 from agent_factory.services.auth.queries import keys as queries
 from agent_factory.services.auth.queries import users
 from agent_factory.services.auth.rules.keys import lacking, lacking_for_service, make_key, unknown_scopes
+from agent_factory.services.auth.service.present import present
 
 OTHERS = "user:manage"
 """Who may make keys of services, and see and revoke keys that are not his own."""
@@ -51,13 +52,14 @@ async def issue_key(session: Session, user: UserRow, *, name: str) -> IssuedKey:
 async def create_key(session: Session, actor: Actor, wanted: WantedKey) -> IssuedKey:
     """Make a key that can do no more than the caller can now, and for no longer; raises `Invalid` or `Denied`."""
     _check(wanted)
+    actor = await present(session, actor)
     wanted = await _within_its_maker(session, actor, wanted)
     if wanted.kind == "service":
         return await _create_for_service(session, actor, wanted)
     scopes = sorted(actor.scopes) if wanted.scopes is None else sorted(set(wanted.scopes))
     _refuse(lacking(actor, scopes))
     owner = await users.user(session, actor, actor.user_id)
-    assert owner is not None, "who calls is there"
+    assert owner is not None, "it is held"
     return await _issue(session, owner, wanted, scopes=scopes, maker=actor)
 
 

@@ -144,10 +144,7 @@ async def _good(session: ReadSession, row: InvitationRow) -> bool:
         promised = expand(await rights_of_role(session, of, row.role))
     except (UserNotFound, errors.UnknownRole):
         return False
-    if inviter.kind == "service":
-        return inviter.active  # its key was looked at when it invited
-    standing = await auth.standing_of(session, inviter)
-    return inviter.active and promised | {"user:manage"} <= expand(standing.rights)
+    return await auth.holds(session, inviter, promised | {"user:manage"})
 
 
 def _usable(account: AccountRow | None) -> AccountRow | None:

@@ -1,13 +1,10 @@
 """Whether a caller may change who may do what, as things stand at this very moment."""
 
-import msgspec
-
 from agent_factory.database.models import UserRow
 from agent_factory.database.session import Session
 from agent_factory.security import rbac
 from agent_factory.security.auth import Actor
 from agent_factory.services.auth import service as auth
-from agent_factory.services.auth.errors import UserNotFound
 from agent_factory.services.organizations import errors
 from agent_factory.services.organizations.queries import organizations as queries
 
@@ -21,18 +18,9 @@ async def acting(session: Session, actor: Actor, permission: str) -> Actor:
     row = await queries.hold(session, actor.organization_id)
     if row is None:
         raise errors.OrganizationNotFound("The organisation is gone.")
-    try:
-        user = await auth.get_user(session, actor, actor.user_id)
-    except UserNotFound:
-        raise rbac.Denied("You are no longer a member.") from None
-    if not user.active:
-        raise rbac.Denied("Your membership is disabled.")
-    standing = await auth.standing_of(session, user)
-    # a service has the rights of its key, and no role
-    rights = actor.rights if user.kind == "service" else standing.rights
-    now = msgspec.structs.replace(actor, role=user.role, rights=rights, grants=standing.grants)
-    rbac.check(now, permission)
-    return now
+    caller = await auth.present(session, actor)
+    rbac.check(caller, permission)
+    return caller
 
 
 async def check_over(session: Session, caller: Actor, member: UserRow) -> None:

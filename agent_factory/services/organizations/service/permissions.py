@@ -43,7 +43,7 @@ async def _other(session: ReadSession, actor: Actor, user_id: UUID) -> Actor | N
     rbac.check(actor, "user:manage")
     user = await auth.get_user(session, actor, user_id)
     standing = await auth.standing_of(session, user)
-    if user.status != "active":
+    if not user.active:
         return None
     return Actor(
         organization_id=actor.organization_id,

@@ -117,4 +117,6 @@ async def take_from_team(session: Session, actor: Actor, team_id: UUID, user_id:
         raise errors.TeamMemberNotFound("There is nobody of this id in the team.")
     if row.role is not None:
         rbac.check_over(caller, await rights_of_role(session, caller, row.role))
+    for grant in await grant_queries.of_team(session, caller, team_id):
+        rbac.check_over(caller, grant.rights, grant.agent_id or grant.workflow_id)
     await queries.remove(session, row)
