@@ -82,6 +82,7 @@ class ToolContext(msgspec.Struct, frozen=True):
     - `mcp_servers`: mapping of a name to `{command, args, env}` of a server that this machine starts
     - `run_agent`: async function (name, message) that gives another agent's answer
     - `search_urls`: mapping of a search engine's name to another base URL
+    - `mask`: function that takes the secrets which are known out of a text
     """
 
     run_id: str = ""
@@ -90,6 +91,11 @@ class ToolContext(msgspec.Struct, frozen=True):
     idempotency_key: str = ""
     depth: int = 0
     resources: Mapping[str, Any] = {}
+
+    def masked(self, text: str) -> str:
+        """Give a text of another server without known secrets, to be asked before any of it is cut away."""
+        mask: Callable[[str], str] | None = self.resources.get("mask")
+        return text if mask is None else mask(text)
 
     def need(self, key: str, tool: str) -> Any:  # noqa: ANN401 - each key has its own type, see above
         """Give a resource; where it is absent, `ToolUnavailable` says so."""
@@ -184,7 +190,7 @@ class Tool:
                 result = await within(self._guarded(values), self.timeout)
             else:
                 result = await self._blocking(values)
-            return self._text(result)
+            return self._text(result, (context or ToolContext()).masked)
         except OverdueError:
             raise ToolTimeout(f"{self.name!r} did not answer within {self.timeout:g} s.") from None
         except ExhaustedError:
@@ -213,14 +219,14 @@ class Tool:
         words = error.strerror or "" if isinstance(error, OSError) else _words(error)
         return ToolError(f"{self.name!r} raised {type(error).__name__}: {words}".rstrip(": ") + ".")
 
-    def _text(self, result: object) -> str:
+    def _text(self, result: object, masked: Callable[[str], str]) -> str:
         if _size(result, _LARGEST) > _LARGEST:
             raise ToolResultTooLarge(
                 f"{self.name!r} gave more than {_LARGEST} characters. Ask it for less, or for one part at a time."
             )
         text = result if isinstance(result, str) else msgspec.json.encode(result, enc_hook=_plain).decode()
         if len(text) > self.max_result:
-            text = cut(text, self.max_result)
+            text = cut(masked(text), self.max_result)  # masked first, for half of a secret would pass
         return text if text.isascii() and "\0" not in text else _storable(text)
 
     def __call__(self, *args: object, **kwargs: object) -> Any:  # noqa: ANN401 - whatever the function returns

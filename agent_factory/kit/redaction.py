@@ -191,10 +191,11 @@ class Redactor:
         return _masked(value, known) if known else value
 
     def cleanse(self, problem: Problem, organization: str = "") -> None:
-        """Mask in an error's words what is known for an organisation, and what looks like a key."""
+        """Mask in an error's words, which may be cut, what is known for an organisation, and what looks like a key."""
+        known = self._known(organization)
 
         def clean(text: str) -> str:
-            return masked_keys(self.text(text, organization))
+            return masked_keys(known.mask_cut(text) if known else text)
 
         problem.detail = clean(problem.detail)
         problem.args = (problem.detail,)

@@ -76,6 +76,12 @@ class Spellings:
             done = max(done, end)
         return "".join([*out, text[done:]])
 
+    def mask_cut(self, text: str) -> str:
+        """Mask every form in a text that may have been cut at its end, and there also the beginning of one."""
+        masking = self.stream()
+        out = masking.feed(text)
+        return out + MASK if masking.waits else out + masking.feed("", last=True)
+
     def stream(self) -> "Masking":
         """Begin a text that arrives in pieces."""
         return Masking(self._starting, self._beginnings)
@@ -95,6 +101,11 @@ class Masking:
         self._held = ""
         self._covered = 0
         """How much of what is held belongs to something that was masked already."""
+
+    @property
+    def waits(self) -> bool:
+        """Whether what is kept back is long enough to be a part of a form that says something."""
+        return len(self._held) - self._covered >= SHORTEST
 
     def feed(self, piece: str, *, last: bool = False) -> str:
         """Take more of the text and give what may leave now; with `last` that is all the rest."""

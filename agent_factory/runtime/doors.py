@@ -48,11 +48,17 @@ def doors(
         def opened(things: Mapping[str, O]) -> dict[str, O]:
             return {name: thing for name, thing in things.items() if thing.open_to(organization_id, first)}
 
-        secrets = Secrets(organization_id, opened(settings.secrets), store or NoStore(), redactor or Redactor())
+        known = redactor or Redactor()
+
+        def mask(text: str) -> str:
+            return known.text(text, organization_id)
+
+        secrets = Secrets(organization_id, opened(settings.secrets), store or NoStore(), known)
         watched = egress.watched(lookout.of(UUID(organization_id))) if lookout and organization_id else egress
         return {
             "egress": watched,
             "secrets": secrets.reveal,
+            "mask": mask,
             "databases": {name: each.url.get_secret_value() for name, each in opened(settings.databases).items()},
             "mcp_servers": {name: each.entry() for name, each in opened(settings.mcp_servers).items()},
         }

@@ -95,7 +95,7 @@ class _Line:
         beneath = self._guard.problem if self._guard is not None else None
         if beneath is not None or not isinstance(error, MCPError) or error.code in (CONNECTION_CLOSED, INVALID_REQUEST):
             self._connection.drop()
-        return beneath or _problem(error)
+        return beneath or _problem(error, self._context)
 
 
 class _Server:
@@ -131,11 +131,11 @@ class _Server:
             result = await client.call_tool(name, arguments, read_timeout_seconds=self._settings.timeout)
         text = _text(result)
         if result.is_error:
-            raise ToolError(text[:2_000] or "The server gave no reason.")
+            raise ToolError(context.masked(text)[:2_000] or "The server gave no reason.")
         return text
 
 
-def _problem(error: Exception) -> Problem:
+def _problem(error: Exception, context: ToolContext) -> Problem:
     match error:
         case Problem():
             return error
@@ -144,7 +144,7 @@ def _problem(error: Exception) -> Problem:
         case TimeoutError():
             return ToolTimeout("The MCP server did not answer in time.")
         case MCPError():
-            return ToolError(f"The MCP server says: {error.message[:500]}")
+            return ToolError(f"The MCP server says: {context.masked(error.message)[:500]}")
         case OSError() | anyio.ClosedResourceError() | anyio.BrokenResourceError() | httpx2.HTTPError():
             return ToolError("The MCP server cannot be reached, or has ended.")
         case _:

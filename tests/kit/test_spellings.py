@@ -124,6 +124,12 @@ def test_no_more_is_kept_back_than_could_still_become_a_value() -> None:
     assert masking.feed("secret-value-1234") == MASK
 
 
+@pytest.mark.parametrize("length", range(1, len(VALUE) + 1))
+def test_of_a_text_that_was_cut_in_the_midst_of_a_value_nothing_that_says_something_is_left(length: int) -> None:
+    shown = known(VALUE).mask_cut(f"the header was {VALUE[:length]}")
+    assert shown == f"the header was {MASK if length >= SHORTEST else VALUE[:length]}"
+
+
 def test_a_stream_that_ends_in_the_middle_of_a_value_is_given_whole() -> None:
     assert streamed(known("secret-value-1234"), ["it was secret-val"]) == "it was secret-val"
 

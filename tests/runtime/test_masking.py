@@ -134,6 +134,30 @@ async def test_a_tool_is_not_called_with_a_secret_that_the_model_says(resources:
     assert USED not in left.everything
 
 
+@pytest.mark.parametrize("shift", range(0, 24, 5))
+async def test_a_result_that_is_cut_in_the_midst_of_a_secret_shows_no_part_of_it(
+    resources: Resources, shift: int
+) -> None:
+    """A server that knows a secret could place it so; what is cut has been masked before."""
+    most = 1_000
+    note = len(f"\n[cut: {most * 2} characters in all]")
+    before = most - note - shift
+
+    async def long() -> str:
+        return ("." * before + USED).ljust(most * 2, ".")
+
+    told = Tool("long", "Say much.", {"type": "object", "properties": {}}, long, max_result=most)
+
+    def mask(text: str) -> str:
+        return resources.redactor.text(text, OWN)
+
+    open_to = msgspec.structs.replace(resources, doors={"mask": mask})
+    left = await said(open_to, {"call": [{"name": "long", "arguments": {}}], "say": "Done."}, tools=(told,))
+    (result,) = [e.content for e in left.events if isinstance(e, ToolFinished)]
+    assert "[cut:" in result
+    assert USED[:5] not in result
+
+
 async def test_a_structured_answer_is_masked_and_stays_json(resources: Resources) -> None:
     schema = {"type": "object", "properties": {"key": {"type": "string"}}, "required": ["key"]}
     left = await said(resources, {"json": {"key": f"it is {USED}"}}, output=schema)
