@@ -146,6 +146,7 @@ async def _life(
         app.state.platform = platform
         app.state.credentials = credentials
         app.state.authenticate = credentials.verify
+        app.state.still_good = credentials.still_good
         app.state.origins = Origins(platform.database.pool)
         app.state.limiter = await stack.enter_async_context(
             limiting(settings.limits, settings.redis, platform.database.pool, workers=settings.server.workers)

@@ -9,8 +9,12 @@ from starlette.requests import HTTPConnection
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from agent_factory.kit.errors import Unavailable
+
 HEARTBEAT = b": heartbeat\n\n"
 HEARTBEAT_SECONDS = 15.0
+BELIEVED_SECONDS = 5.0
+"""For how long a reader is let go on before his credential is looked at again."""
 EVENT_SCHEMA: dict[str, Any] = {
     "type": "object",
     "properties": {"id": {"type": "string"}, "event": {"type": "string"}, "data": {"type": "string"}},
@@ -97,18 +101,21 @@ class EventStream(Response):
         self.source = source
         self._heartbeat = heartbeat
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
-        """Send the frames; closes the source in every case."""
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the frames, for as long as the reader's credential is good; closes the source in every case."""
         writing = asyncio.ensure_future(self._write(send))
-        leaving = asyncio.ensure_future(_gone(receive))
+        shut_out = asyncio.ensure_future(_shut_out(scope))
+        ends = (writing, asyncio.ensure_future(_gone(receive)), shut_out)
         try:
-            await asyncio.wait({writing, leaving}, return_when=asyncio.FIRST_COMPLETED)
-            if writing.done():
+            done, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            if writing in done:
                 writing.result()
         finally:
-            for task in (writing, leaving):
+            for task in ends:
                 task.cancel()
-            await asyncio.gather(writing, leaving, return_exceptions=True)
+            await asyncio.gather(*ends, return_exceptions=True)
+        if done == {shut_out}:
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _write(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
@@ -116,6 +123,23 @@ class EventStream(Response):
             async for piece in pieces:
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _shut_out(scope: Scope) -> None:
+    """Wait until the caller's key was revoked, his session ended, or he was disabled; for ever where nobody is known.
+
+    An access token that is merely old ends nothing: its session goes on.
+    """
+    actor = scope.get("state", {}).get("actor")
+    if actor is None:
+        await asyncio.Event().wait()
+    while True:
+        await asyncio.sleep(BELIEVED_SECONDS)
+        try:
+            if not await scope["app"].state.still_good(actor):
+                return
+        except Unavailable:
+            continue  # nobody can say now; he is asked for again
 
 
 async def _gone(receive: Receive) -> None:

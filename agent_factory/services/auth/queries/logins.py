@@ -3,13 +3,14 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Select, delete, func, select, update
+from sqlalchemy import Select, delete, exists, func, or_, select, update
 
-from agent_factory.database.models import AccountRow, LoginRow, UserRow
+from agent_factory.database.models import AccountRow, ApiKeyRow, LoginRow, UserRow
 from agent_factory.database.pages import newest
 from agent_factory.database.session import ReadSession, Session
 from agent_factory.kit.clock import now
 from agent_factory.kit.pages import Page
+from agent_factory.security.auth import Actor
 from agent_factory.security.tokens import Subject
 from agent_factory.services.auth.queries.accounts import AT_REST
 
@@ -54,6 +55,24 @@ async def member(session: ReadSession, organization_id: UUID, email: str) -> Use
         )
     )
     return (await session.scalars(query)).one_or_none()
+
+
+async def still_good(session: ReadSession, actor: Actor) -> bool:
+    """Tell whether a caller who was let in would be let in now, but for the age of his token."""
+    good = [
+        UserRow.id == actor.user_id,
+        UserRow.organization_id == actor.organization_id,
+        UserRow.status == "active",
+        AccountRow.disabled_at.is_(None),
+    ]
+    if actor.key_id is not None:
+        unexpired = or_(ApiKeyRow.expires_at.is_(None), ApiKeyRow.expires_at > now())
+        good.append(exists().where(ApiKeyRow.id == actor.key_id, ApiKeyRow.revoked_at.is_(None), unexpired))
+    if actor.session_id is not None:
+        alive = (LoginRow.ended_at.is_(None), LoginRow.expires_at > now())
+        good.append(exists().where(LoginRow.id == actor.session_id, *alive))
+    query = select(UserRow.id).outerjoin(AccountRow, AccountRow.id == UserRow.account_id).where(*good)
+    return await session.scalar(query) is not None
 
 
 async def newest_hash(session: ReadSession, login_id: UUID) -> bytes | None:

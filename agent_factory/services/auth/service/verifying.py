@@ -70,6 +70,11 @@ class Credentials:
             looking.add_done_callback(lambda done: self._looked(digest, done))
         return (await asyncio.shield(looking)).actor
 
+    async def still_good(self, actor: Actor) -> bool:
+        """Tell whether a caller whose request goes on for long would still be let in; raises `Unavailable`."""
+        async with self.database.system() as session:
+            return await logins.still_good(session, actor)
+
     def forget(
         self, *, key_id: UUID | None = None, session_id: UUID | None = None, user_id: UUID | None = None
     ) -> None:
