@@ -1,5 +1,6 @@
 """Access tokens of other issuers: what they vouch for counts, forgeries are refused (S29, S33, S42; abuse 2 to 10)."""
 
+import asyncio
 import base64
 import json
 import time
@@ -461,6 +462,15 @@ async def test_a_rotation_of_the_issuers_keys_is_followed(
     if known._fetching is not None:
         await known._fetching
     assert (await anyone.get(ME, headers=bearer(before))).status_code == 401
+
+
+async def test_many_first_tokens_make_one_fetch(app: FastAPI, anyone: Client, provider: Provider, home: Person) -> None:
+    person = await hired(app, home)
+    asked = await provider.asked()
+    tokens = [bearer(provider.token(person.email, jti=str(n))) for n in range(30)]
+    answers = await asyncio.gather(*(anyone.get(ME, headers=token) for token in tokens))
+    assert {answer.status_code for answer in answers} == {200}
+    assert await provider.asked() == asked + 1
 
 
 async def test_tokens_with_unknown_keys_make_one_fetch_a_minute(

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
+from typing import Any
 
 import pytest
 from fastapi import FastAPI
@@ -108,7 +109,8 @@ async def test_a_second_factor_is_asked_for(app: FastAPI, anyone: Client) -> Non
     person = await make_person(app)
     own = await signed_in(app, anyone, person)
     secret, codes = await with_second_factor(own)
-    assert (await own.post(CLOSE, json={"password": PASSWORD})).json()["code"] == "otp_required"
+    for _ in range(6):
+        assert (await own.post(CLOSE, json={"password": PASSWORD})).json()["code"] == "otp_required"
     assert (await own.post(CLOSE, json={"password": PASSWORD, "otp": "000000"})).json()["code"] == "otp_refused"
     assert (await own.post(CLOSE, json={"password": PASSWORD, "otp": codes[0] + "x"})).json()["code"] == "otp_refused"
     assert (await own.post(CLOSE, json={"password": PASSWORD, "otp": code_of(secret)})).status_code == 204
@@ -146,3 +148,43 @@ async def test_a_closed_account_is_not_invited_back_and_founds_nothing(app: Fast
     assert (await log_in(anyone, person)).json()["code"] == "not_a_member"
     assert (await anyone.post("/api/v1/auth/accept-invitation", json={"token": token})).status_code == 201
     assert (await log_in(anyone, person)).status_code == 200
+
+
+async def test_what_a_disabled_owner_promised_lets_nobody_in(app: FastAPI, anyone: Client) -> None:
+    owner = await make_person(app, role="organization_owner")
+    leader = await signed_in(app, anyone, owner)
+    email = f"new-{owner.user_id}@example.com"
+    path = f"/api/v1/organizations/{encode('org', owner.organization_id)}/invitations"
+    assert (await leader.post(path, json={"email": email})).status_code == 201
+    token = (await letters_to(app, email))[-1].text.partition("member accept ")[2].split()[0]
+    platform = platform_of(app)
+    async with platform.database.system() as session:
+        await auth.disable_account(session, platform.mail, email=owner.email)
+    body = {"token": token, "password": OTHER_PASSWORD}
+    assert (await anyone.post("/api/v1/auth/accept-invitation", json=body)).json()["code"] == "invitation_invalid"
+    async with platform.database.system() as session:
+        await auth.enable_account(session, platform.mail, email=owner.email)
+    assert (await anyone.post("/api/v1/auth/accept-invitation", json=body)).status_code == 201
+
+
+async def test_a_password_that_was_changed_meanwhile_closes_nothing(
+    app: FastAPI, anyone: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who knew the old one began before the owner changed it."""
+    person = await make_person(app)
+    thief, own = [await signed_in(app, anyone, person) for _ in range(2)]
+    passwords = platform_of(app).passwords
+    check = passwords.check
+
+    async def slow(*args: Any) -> Any:
+        checked = await check(*args)
+        with monkeypatch.context() as patch:
+            patch.setattr(passwords, "check", check)
+            body = {"current_password": PASSWORD, "password": OTHER_PASSWORD}
+            assert (await own.post("/api/v1/auth/password", json=body)).status_code == 204
+        return checked
+
+    with monkeypatch.context() as patch:
+        patch.setattr(passwords, "check", slow)
+        assert (await thief.post(CLOSE, json={"password": PASSWORD})).json()["code"] == "wrong_password"
+    assert (await log_in(anyone, person, OTHER_PASSWORD)).status_code == 200

@@ -50,14 +50,14 @@ async def enable_account(session: Session, mail: Post, *, email: str) -> None:
     await _record(session, "auth.account_enabled", await memberships.of_account(session, account.id))
 
 
-async def prove_owner(platform: Platform, actor: Actor, password: str) -> AccountRow:
-    """See that the caller knows his account's password, and count the code that may follow.
+async def prove_owner(platform: Platform, actor: Actor, password: str, code: str | None) -> AccountRow:
+    """See that the caller knows his account's password, and count the code before it is looked at.
 
     Raises `NoAccount`, `WrongPassword` or `TooManyAttempts`.
     """
     account = await account_of(platform, actor)
     await prove(platform, account, password)
-    if account.otp_confirmed_at is not None:
+    if account.otp_confirmed_at is not None and code is not None:
         await second_factor.count(platform, account)
     return account
 

@@ -16,7 +16,7 @@ async def close_account(
     `TooManyAttempts`, or `LastOwner` while nobody else leads one of his
     organisations.
     """
-    account = await auth.prove_owner(platform, actor, password)
+    account = await auth.prove_owner(platform, actor, password, code)
     async with platform.database.system() as session:
         for each in await auth.memberships_to_end(session, account.id):
             # the organisations first, as everything does that changes who is in them
