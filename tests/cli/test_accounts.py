@@ -193,3 +193,28 @@ def test_the_last_owner_cannot_close_his_account(served: Command) -> None:
     assert refused.returncode == 1
     assert "[last_owner]" in refused.stderr
     logged_in(served)
+
+
+def test_who_was_invited_closes_his_account_and_is_gone(up: Callable[..., Up], command: Command) -> None:
+    eve = "eve@example.com"
+    options = [sys.executable, "-m", "tests.doubles.smtp_server"]
+    with subprocess.Popen(options, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as post:
+        assert post.stdin is not None
+        assert post.stdout is not None
+        port = json.loads(post.stdout.readline())["port"]
+        up(env={"AF_MAIL__URL": f"smtp://127.0.0.1:{port}", "AF_MAIL__PLAIN": "true", "AF_MAIL__POLL": "0.1"})
+        invited = command("member", "invite", eve)
+        assert invited.returncode == 0, invited.stderr
+        text = email.message_from_string(json.loads(post.stdout.readline())["content"]).get_payload(decode=True)
+        assert isinstance(text, bytes)
+        token = text.decode().partition("member accept ")[2].split()[0]
+        joined = command("member", "accept", token, stdin=f"{PASSWORD}\n")
+        assert joined.returncode == 0, joined.stderr
+        assert command("login", "--email", eve, stdin=f"{PASSWORD}\n").returncode == 0
+        assert command("account", "close", stdin=f"{OTHER_PASSWORD}\n").returncode == 4
+        closed = command("account", "close", stdin=f"{PASSWORD}\n")
+        assert closed.stdout == "the account is closed\n", closed.stderr
+        assert not kept(command, "login.json").exists()
+        assert command("login", "--email", eve, stdin=f"{PASSWORD}\n").returncode == 4
+        assert eve not in command("member", "list").stdout
+        post.stdin.close()
