@@ -15,7 +15,18 @@ from agent_factory.security.auth import Actor
 CHANGES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 """Methods that change something, or try to."""
 
-_REFUSED = frozenset({Kind.FORBIDDEN, Kind.NOT_FOUND, Kind.CONFLICT, Kind.PRECONDITION_FAILED, Kind.INVALID})
+_REFUSED = frozenset(
+    {
+        Kind.MALFORMED,
+        Kind.BUDGET,
+        Kind.FORBIDDEN,
+        Kind.NOT_FOUND,
+        Kind.CONFLICT,
+        Kind.PRECONDITION_FAILED,
+        Kind.UNSUPPORTED_MEDIA,
+        Kind.INVALID,
+    }
+)
 _FAILED = 400
 _ID = re.compile(r"[a-z]{2,5}_[0-9a-hjkmnp-tv-z]{26}")
 
