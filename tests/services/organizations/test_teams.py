@@ -76,6 +76,8 @@ async def test_a_place_with_a_higher_role_is_not_taken_away_from_below(client: C
     path = await make_team(client, other, role="organization_owner")
     assert (await lead.put(f"{path}/members/{user(other)}", json={"role": "viewer"})).status_code == 403
     assert (await lead.delete(f"{path}/members/{user(other)}")).status_code == 403
+    assert (await lead.delete(path)).status_code == 403
+    assert (await client.delete(path)).status_code == 204
 
 
 async def test_what_a_team_was_granted_is_not_taken_away_from_below(client: Client, hire: Hire) -> None:

@@ -2,6 +2,8 @@
 
 from uuid import UUID
 
+from sqlalchemy import select
+
 from agent_factory.database.base import owned_by
 from agent_factory.database.models import TeamMemberRow, TeamRow
 from agent_factory.database.pages import newest
@@ -34,6 +36,16 @@ async def members(
     if after is not None:
         query = query.where(TeamMemberRow.user_id < after)
     return list(await session.scalars(query.order_by(TeamMemberRow.user_id.desc()).limit(limit)))
+
+
+async def roles_in(session: ReadSession, actor: Actor, team_id: UUID) -> list[str]:
+    """Name the roles that people have in a team."""
+    query = select(TeamMemberRow.role).where(
+        TeamMemberRow.organization_id == actor.organization_id,
+        TeamMemberRow.team_id == team_id,
+        TeamMemberRow.role.is_not(None),
+    )
+    return [role for role in await session.scalars(query.distinct()) if role is not None]
 
 
 async def add(session: Session, row: TeamRow | TeamMemberRow) -> None:

@@ -62,8 +62,9 @@ async def delete_team(session: Session, actor: Actor, team_id: UUID) -> None:
     """Delete a team, with what its members could do by it; raises `TeamNotFound` or `Denied`."""
     caller = await acting(session, actor, "team:delete")
     row = await get_team(session, caller, team_id)
-    for grant in await grant_queries.of_team(session, caller, team_id):
-        rbac.check_over(caller, grant.rights, grant.agent_id or grant.workflow_id)
+    for role in await queries.roles_in(session, caller, team_id):
+        rbac.check_over(caller, await rights_of_role(session, caller, role))
+    await _check_over_grants(session, caller, team_id)
     await queries.remove(session, row)
 
 
@@ -117,6 +118,11 @@ async def take_from_team(session: Session, actor: Actor, team_id: UUID, user_id:
         raise errors.TeamMemberNotFound("There is nobody of this id in the team.")
     if row.role is not None:
         rbac.check_over(caller, await rights_of_role(session, caller, row.role))
+    await _check_over_grants(session, caller, team_id)
+    await queries.remove(session, row)
+
+
+async def _check_over_grants(session: ReadSession, caller: Actor, team_id: UUID) -> None:
+    """Raise `Denied` where a caller would take away what the team was granted and he does not have."""
     for grant in await grant_queries.of_team(session, caller, team_id):
         rbac.check_over(caller, grant.rights, grant.agent_id or grant.workflow_id)
-    await queries.remove(session, row)
