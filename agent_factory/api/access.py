@@ -1,6 +1,7 @@
 """What a route needs of its caller; a route that says nothing cannot be made."""
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -141,8 +142,12 @@ async def _limited(request: Request, need: Need) -> Actor | None:
 
 def _anew(method: str, need: Need) -> bool:
     """Tell whether what this process believes of the caller is not enough for a request."""
-    nouns = {each.partition(":")[0] for each in need.permissions}
-    return need.anew or (method not in _READS and not nouns.isdisjoint(_POWER))
+    return need.anew or (method not in _READS and need.permission is not None and _of_power(need.permission))
+
+
+@lru_cache(maxsize=256)
+def _of_power(permission: str) -> bool:
+    return permission.partition(":")[0] in _POWER
 
 
 def decide(actor: Actor, need: Need, resource: UUID | None) -> None:
