@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
+from agent_factory.api.access import bar_address
 from agent_factory.api.cors import Origins
 from agent_factory.api.direct import Direct
 from agent_factory.api.document import document
@@ -130,7 +131,11 @@ def make_app(settings: Settings, redactor: Redactor | None = None) -> FastAPI:
     any_media = tuple(path for room in rooms for path in room.any_media)
     app.add_middleware(Direct, routes=app.router.routes)
     app.add_middleware(
-        BodyGuard, max_body=settings.server.max_body, body_timeout=settings.server.body_timeout, any_media=any_media
+        BodyGuard,
+        max_body=settings.server.max_body,
+        body_timeout=settings.server.body_timeout,
+        any_media=any_media,
+        bar=bar_address,
     )
     app.add_middleware(Entrance, settings=settings.server, metrics=metrics, log_requests=settings.logging.requests)
     return app

@@ -7,6 +7,7 @@ from uuid import UUID
 
 import msgspec
 from starlette.requests import Request
+from starlette.types import Scope
 
 from agent_factory.api.dependencies import authenticate
 from agent_factory.kit import ids
@@ -148,6 +149,14 @@ def _anew(method: str, need: Need) -> bool:
 @lru_cache(maxsize=256)
 def _of_power(permission: str) -> bool:
     return permission.partition(":")[0] in _POWER
+
+
+def bar_address(scope: Scope) -> None:
+    """Turn away an address that is known to have used up its limit; asks nobody, and uses nothing."""
+    state = scope["state"]
+    limiter: Limiter = scope["app"].state.limiter
+    state["standing"] = limiter.standing(None, state["address"])
+    state["standing"].bar()
 
 
 def decide(actor: Actor, need: Need, resource: UUID | None) -> None:

@@ -10,9 +10,12 @@ from agent_factory.api.problems import Malformed
 DEEPEST = 64
 """Levels of nesting; definitions and JSON Schemas that people write stay far below."""
 
+_ESCAPED_NUL = b"\\u0000"
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _LONG_NUMBER = re.compile(rb"[0-9]{19}")
-_TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL)
+_STRINGS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_BRACES_AS_BRACKETS = bytes.maketrans(b"{}", b"[]")
+_OTHERS = bytes(set(range(256)) - set(b"[]{}"))
 _WIDEST = 2**63
 
 
@@ -22,13 +25,14 @@ def check_json(body: bytes) -> None:
     Refused are NaN and Infinity (also as 1e999), invalid UTF-8, lone
     surrogates, NUL characters, integers beyond 64 bits and deep nesting.
     """
-    if body.count(b"[") + body.count(b"{") > DEEPEST and _depth(body) > DEEPEST:
-        raise Malformed(f"The body is nested more than {DEEPEST} levels deep.")
     try:
         orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise Malformed(f"The body is not valid JSON: {error.msg} at character {error.pos}.") from None
-    if _NUL.search(body):
+    # Only of sound JSON is it known that a look at its strings takes no longer than it is long.
+    if body.count(b"[") + body.count(b"{") > DEEPEST and _is_deeper(body, DEEPEST):
+        raise Malformed(f"The body is nested more than {DEEPEST} levels deep.")
+    if _ESCAPED_NUL in body and _NUL.search(body):
         raise Malformed("The body holds a NUL character, which no text may have.")
     if _LONG_NUMBER.search(body):
         json.loads(body, parse_int=_bounded)
@@ -40,13 +44,9 @@ def _bounded(digits: str) -> int:
     return int(digits)
 
 
-def _depth(body: bytes) -> int:
-    deepest = level = 0
-    for token in _TOKENS.finditer(body):
-        mark = token[0][:1]
-        if mark in b"[{":
-            level += 1
-            deepest = max(deepest, level)
-        elif mark in b"]}":
-            level -= 1
-    return deepest
+def _is_deeper(body: bytes, levels: int) -> bool:
+    """Tell whether sound JSON is nested deeper; brackets that close one another go, level by level from the inside."""
+    left = _STRINGS.sub(b"", body).translate(_BRACES_AS_BRACKETS, _OTHERS)
+    for _ in range(levels):
+        left = left.replace(b"[]", b"")
+    return bool(left)

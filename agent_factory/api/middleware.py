@@ -3,6 +3,7 @@
 import asyncio
 import re
 import time
+from collections.abc import Callable
 from typing import Any
 
 import structlog
@@ -251,12 +252,19 @@ class BodyGuard:
     """Reads a body once, within its limit, and lets only sound JSON through."""
 
     def __init__(
-        self, app: ASGIApp, *, max_body: int, body_timeout: float = 30.0, any_media: tuple[str, ...] = ()
+        self,
+        app: ASGIApp,
+        *,
+        max_body: int,
+        body_timeout: float = 30.0,
+        any_media: tuple[str, ...] = (),
+        bar: Callable[[Scope], None] | None = None,
     ) -> None:
         """Take bodies of at most `max_body` bytes that are whole within `body_timeout` seconds.
 
-        Below the paths of `any_media` they need not be JSON.
+        Below the paths of `any_media` they need not be JSON. `bar` raises for whoever is turned away unread.
         """
+        self._bar = bar
         self._app = app
         self._max_body = max_body
         self._timeout = body_timeout
@@ -267,6 +275,8 @@ class BodyGuard:
         if scope["type"] != "http" or scope["method"] not in _WITH_BODY:
             await self._app(scope, receive, send)
             return
+        if self._bar is not None:
+            self._bar(scope)
         try:
             async with asyncio.timeout(self._timeout):
                 body = await self._read(receive)

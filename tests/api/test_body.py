@@ -1,6 +1,8 @@
 """What a JSON body may hold, on each of its sides."""
 
 import json
+import time
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -55,6 +57,39 @@ def test_what_no_part_further_in_can_hold_is_refused(body: bytes) -> None:
 @pytest.mark.parametrize("body", SOUND.values(), ids=SOUND.keys())
 def test_what_only_looks_broken_passes(body: bytes) -> None:
     check_json(body)
+
+
+MOST = 1_048_576
+
+
+def filled(head: bytes, unit: bytes, tail: bytes) -> bytes:
+    return head + unit * ((MOST - len(head) - len(tail)) // len(unit)) + tail
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        filled(b"[" * 70 + b'"', b'\\"', b""),
+        filled(b"[" * 70 + b'"', b'\\"', b'"' + b"]" * 70),
+        filled(b"[", b"[],", b"1]"),
+        filled(b"[", b'{"a":[]},', b"1]"),
+        filled(b"[", b"[" * 63 + b"]" * 63 + b",", b"1]"),
+        filled(b"[", b'"[",', b"1]"),
+        filled(b'["', b"\\\\", b'"]'),
+        filled(b'["', b"\\\\u0000", b'"]'),
+        filled(b"[", b"123456789012345678,", b"1]"),
+        filled(b"[0.", b"1", b"]"),
+        filled(b"", b"[", b""),
+    ],
+    ids=["open string", "escaped quotes", "lists", "objects", "towers", "strings", "backslashes", "almost nul",
+         "digits", "fraction", "open lists"],
+)  # fmt: skip
+def test_no_body_takes_long_to_check(body: bytes) -> None:
+    """Abuse 50 for bodies: whoever sends one is not known yet, and everybody else waits meanwhile."""
+    began = time.process_time()
+    with suppress(Malformed):
+        check_json(body)
+    assert time.process_time() - began < 1
 
 
 json_values = st.recursive(

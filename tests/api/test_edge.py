@@ -554,6 +554,27 @@ async def test_keys_that_are_no_good_count_against_their_address(database_url: s
         assert (await http.get("/api/v1/agents")).status_code == 429
 
 
+async def test_an_address_that_is_turned_away_has_its_body_left_unread(database_url: str) -> None:
+    read = 0
+
+    async def body() -> AsyncGenerator[bytes, None]:
+        nonlocal read
+        read += 1
+        yield b"{}"
+
+    async with limited(database_url, address="2/hour") as app, from_anywhere(app, "af_wrong_0123456789") as http:
+        for path in ("/api/v1/agents", "/v1/chat/completions"):
+            assert (await http.post(path, content=body(), headers=JSON)).status_code == 401
+        assert read == 2
+        # the third finds the limit used up, the fourth is of one that is known for it
+        assert (await http.get("/api/v1/agents")).status_code == 429
+        for path in ("/api/v1/agents", "/v1/chat/completions", "/mcp", "/webhook/x", "/nothing"):
+            answer = await http.post(path, content=body(), headers=JSON)
+            assert answer.status_code == 429
+            assert answer.headers["retry-after"]
+        assert read == 2
+
+
 @pytest.mark.parametrize("path", ["/docs", "/openapi.json", "/", "/metrics", "/webhook/nothing-here"])
 async def test_what_is_open_to_all_is_limited_by_address(database_url: str, path: str) -> None:
     async with limited(database_url, address="2/hour") as app, from_anywhere(app) as http:
