@@ -47,8 +47,12 @@ class Context(Protocol):
 Expression = Callable[[Context], Value]
 
 
-class _Run:
-    """One evaluation: its values, and how much it may still read and make."""
+class Evaluation:
+    """The values of one evaluation, and how much it may still read and make.
+
+    An expression that is evaluated over one, rather than over plain values,
+    is a part of it: all such parts together make no more than one may.
+    """
 
     __slots__ = ("_left", "get")
 
@@ -74,8 +78,8 @@ class _Run:
 
 
 _DEEP = frozenset((list, dict))
-_TOO_MUCH = "this is more than one expression may read and make"
-_Part = Callable[[_Run], Value]
+_TOO_MUCH = "this is more than expressions may read and make at once"
+_Part = Callable[[Evaluation], Value]
 
 
 class ExpressionInvalid(Invalid):
@@ -113,7 +117,7 @@ def compile_named(text: str) -> tuple[Expression, set[str]]:
 
     def evaluate(context: Context) -> Value:
         try:
-            return run(_Run(context))
+            return run(context if isinstance(context, Evaluation) else Evaluation(context))
         except ExpressionFailed:
             raise
         except RecursionError:
@@ -211,7 +215,7 @@ def _get(holder: Value, key: Value) -> Value:
 def _attribute(node: ast.Attribute, depth: int) -> _Part:
     name, holder = _identifier(node.attr), _compile(node.value, depth)
 
-    def run(context: _Run) -> Value:
+    def run(context: Evaluation) -> Value:
         return _get(holder(context), name)
 
     return run
@@ -231,7 +235,7 @@ def _slice(holder: _Part, part: ast.Slice, depth: int) -> _Part:
     low = _compile(part.lower, depth) if part.lower else None
     high = _compile(part.upper, depth) if part.upper else None
 
-    def run(context: _Run) -> Value:
+    def run(context: Evaluation) -> Value:
         value = holder(context)
         if not isinstance(value, list | str):
             raise TypeError(f"{type_name(value)} cannot be sliced")
@@ -292,7 +296,7 @@ def _compare(node: ast.Compare, depth: int) -> _Part:
     first = _compile(node.left, depth)
     rest = [(_COMPARES[type(op)], _compile(right, depth)) for op, right in zip(node.ops, node.comparators, strict=True)]
 
-    def run(context: _Run) -> Value:
+    def run(context: Evaluation) -> Value:
         left = first(context)
         for compare, right in rest:
             value = right(context)
@@ -311,7 +315,7 @@ def _bool(node: ast.BoolOp, depth: int) -> _Part:
     parts = [_compile(value, depth) for value in node.values]
     stop = isinstance(node.op, ast.Or)
 
-    def run(context: _Run) -> Value:
+    def run(context: Evaluation) -> Value:
         value = None
         for part in parts:
             value = part(context)
@@ -360,7 +364,7 @@ def _binary(node: ast.BinOp, depth: int) -> _Part:
         raise ExpressionInvalid(f"{type(node.op).__name__} is not part of expressions.")
     left, right = _compile(node.left, depth), _compile(node.right, depth)
 
-    def run(context: _Run) -> Value:
+    def run(context: Evaluation) -> Value:
         value = calculate(left(context), right(context))
         if isinstance(value, int | float):
             return number(value)
@@ -388,7 +392,7 @@ def _call(node: ast.Call, depth: int) -> _Part:
         raise ExpressionInvalid(f"{name} takes {least} to {most} values, not {len(node.args)}.")
     arguments = [_compile(a, depth) for a in node.args]
 
-    def run(context: _Run) -> Value:
+    def run(context: Evaluation) -> Value:
         values = [a(context) for a in arguments]
         for value in values:
             if deep and type(value) in _DEEP:

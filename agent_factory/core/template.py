@@ -5,7 +5,14 @@ from typing import Any, cast
 
 import msgspec
 
-from agent_factory.core.expressions import Context, Expression, ExpressionFailed, ExpressionInvalid, compile_expression
+from agent_factory.core.expressions import (
+    Context,
+    Evaluation,
+    Expression,
+    ExpressionFailed,
+    ExpressionInvalid,
+    compile_expression,
+)
 from agent_factory.core.functions import MAX_TEXT, weighed
 from agent_factory.core.schema import pointer
 from agent_factory.kit.errors import FieldError
@@ -21,7 +28,8 @@ def compile_template(
 
     A text that is one `{{ expression }}` and nothing else gives the value
     itself; an expression amid other words is written as text, null as nothing,
-    lists and objects as JSON. Keys of objects are taken as they are. Raises
+    lists and objects as JSON. Keys of objects are taken as they are. All
+    expressions of a document together make no more than one may. Raises
     one `ExpressionInvalid` with the pointer of every broken expression, which
     are those that `compiler` does not take.
     """
@@ -29,7 +37,7 @@ def compile_template(
     render = _Templates(compiler, faults).compile(document, [])
     if faults:
         raise ExpressionInvalid(f"{len(faults)} broken expression(s).", errors=faults)
-    return render
+    return lambda context: render(context if isinstance(context, Evaluation) else Evaluation(context))
 
 
 def expressions_in(document: Any) -> list[tuple[str, str]]:  # noqa: ANN401 - any JSON value

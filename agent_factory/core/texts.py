@@ -23,6 +23,9 @@ from agent_factory.core.task import (
 )
 from agent_factory.core.template import Renderer, compile_template, expressions_in
 
+MAX_EXPRESSIONS = 20_000
+"""Expressions in the templates of one workflow: each takes some 60 µs to read, while everybody else waits."""
+
 
 class Texts(msgspec.Struct, frozen=True):
     """A task's texts as functions, each `None` where nothing in it is computed.
@@ -54,11 +57,17 @@ class Compiler:
         """Remember whom to tell faults."""
         self._fault = fault
         self._known = known
+        self._left = MAX_EXPRESSIONS
 
     def document(self, document: Any, at: str, names: Names, reads: set[str]) -> Renderer | None:  # noqa: ANN401 - any JSON value
         """Compile a template; `None` when it has no expression."""
-        if not expressions_in(document):
+        found = len(expressions_in(document))
+        if not found:
             return None
+        self._left -= found
+        if self._left < 0:
+            self._fault(at, f"the workflow has more than {MAX_EXPRESSIONS} expressions")
+            return _nothing
         try:
             return compile_template(document, lambda text: self._checked(text, names, reads))
         except ExpressionInvalid as error:

@@ -306,3 +306,19 @@ def test_the_expressions_of_a_document_are_listed_with_their_places() -> None:
 
 def test_a_lone_brace_is_plain_text() -> None:
     assert compile_template("a {{ b")(CONTEXT) == "a {{ b"
+
+
+def test_all_expressions_of_a_template_together_make_no_more_than_one_may() -> None:
+    """Abuse 50: else a list of a thousand small bombs would be a large one."""
+    render = compile_template(["{{ range(100000) }}"] * 1_000)
+    tracemalloc.start()
+    started = time.process_time()
+    try:
+        with pytest.raises(ExpressionFailed):
+            render({})
+        used, peak = time.process_time() - started, tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert used < 2
+    assert peak < 50_000_000
+    assert compile_template(["{{ range(3) }}"] * 1_000)({}) == [[0, 1, 2]] * 1_000

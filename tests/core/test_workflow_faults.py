@@ -1,6 +1,7 @@
 """A corpus of broken definitions: each has its documented code and says where it is wrong (S83-S90, merge 8)."""
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -360,6 +361,15 @@ class TestLimits:
         with pytest.raises(Invalid) as refused:
             parse_workflow(w(*many, t("last", depends_on=[])))
         assert [(f.pointer, f.detail) for f in refused.value.errors] == [("/tasks", "more than 10000 tasks in all")]
+
+    @pytest.mark.parametrize("value", ["{{ 1 }}" * 20_001, ["{{ 1 }}"] * 20_001])
+    def test_expressions_that_would_take_long_to_read_are_counted_first(self, value: Any) -> None:
+        """Abuse 50: everybody else would wait meanwhile."""
+        started = time.process_time()
+        with pytest.raises(Invalid) as refused:
+            flow_of(w(t("a", config={"value": value})))
+        assert time.process_time() - started < 1
+        assert "more than 20000 expressions" in refused.value.errors[0].detail
 
     def test_tasks_inside_others_count(self) -> None:
         inner = [t(f"a{n}", depends_on=[]) for n in range(5)]
