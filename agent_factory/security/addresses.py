@@ -1,4 +1,4 @@
-"""Which network addresses are the public internet, and which are somebody's inside."""
+"""Which network addresses are the public internet, which are somebody's inside, and which one subscriber has."""
 
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
@@ -63,3 +63,16 @@ def _unwrapped(ip: IPv6Address) -> IPv4Address | None:
     if ip in _SIX_TO_FOUR:
         return IPv4Address((int(ip) >> 80) & 0xFFFF_FFFF)
     return None
+
+
+def subscriber(address: str) -> str:
+    """Give what one subscriber has: an IPv4 address, or the /64 of an IPv6 address, whose rest he chooses himself."""
+    try:
+        ip = ip_address(address)
+    except ValueError:
+        return address
+    if not isinstance(ip, IPv6Address):
+        return address
+    if ip.ipv4_mapped is not None:
+        return str(ip.ipv4_mapped)
+    return f"{IPv6Address(int(ip) >> 64 << 64)}/64"

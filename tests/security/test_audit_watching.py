@@ -104,3 +104,24 @@ def test_an_alert_belongs_to_the_organisation_that_it_is_about() -> None:
 
 def _moved(one: Event, seconds: float) -> Event:
     return msgspec.structs.replace(one, id=uuid7(), occurred_at=one.occurred_at + timedelta(seconds=seconds))
+
+
+def test_a_subscriber_who_changes_his_ipv6_address_with_each_try_is_one_address() -> None:
+    watch = Watch(SETTINGS)
+    tries = [failed(f"account-{n}", f"2001:db8:7:7:{n:x}::1", n) for n in range(3)]
+    assert told(watch, tries) == [("many_accounts_from_one_address", "2001:db8:7:7::/64", 3)]
+
+
+def test_one_person_with_many_ipv6_addresses_is_not_many_addresses() -> None:
+    assert told(Watch(SETTINGS), [failed("account", f"2001:db8:7:7:{n:x}::1", n) for n in range(9)]) == []
+    mapped = [failed("account", address) for address in ("203.0.113.5", "::ffff:203.0.113.5", "::ffff:cb00:7105")]
+    assert told(Watch(SETTINGS), mapped) == []
+
+
+def test_an_attack_that_goes_on_after_its_alert_is_remembered_no_longer_than_it_has_to_be() -> None:
+    """Each further event would take longer than the one before, in the process that seals them all."""
+    watch = Watch(SETTINGS)
+    assert len(told(watch, [failed(f"account-{n}", "203.0.113.5", n / 1000) for n in range(5000)])) == 1
+    assert len(watch._seen["many_accounts_from_one_address"]["203.0.113.5"]) <= SETTINGS.accounts_by_address
+    again = [failed(f"account-{n}", "203.0.113.5", 700 + n) for n in range(3)]
+    assert len(told(watch, again)) == 1

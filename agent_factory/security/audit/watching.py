@@ -8,6 +8,7 @@ from uuid import UUID
 import msgspec
 
 from agent_factory.database.audit import Event
+from agent_factory.security.addresses import subscriber
 from agent_factory.security.audit.settings import WatchSettings
 
 ALERT = "security.alert"
@@ -79,7 +80,10 @@ class Watch:
             return None
         seen = self._seen[rule.name]
         values = {known: at for known, at in seen.pop(subject, {}).items() if at > event.occurred_at - self.window}
+        values.pop(value, None)
         values[value] = event.occurred_at
+        if len(values) > rule.threshold:  # as of an attack that goes on while its alert is still fresh
+            del values[next(iter(values))]
         seen[subject] = values
         if len(seen) > _MOST_SUBJECTS:
             seen.popitem(last=False)
@@ -102,7 +106,8 @@ class Watch:
 
 
 def _address(event: Event) -> str | None:
-    return event.address
+    """Name whoever holds the address: one subscriber has more of IPv6 than anybody could count."""
+    return None if event.address is None else subscriber(event.address)
 
 
 def _account(event: Event) -> str | None:

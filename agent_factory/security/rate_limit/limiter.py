@@ -5,10 +5,10 @@ import math
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
-from ipaddress import IPv6Address, ip_address
 from uuid import UUID
 
 from agent_factory.kit.errors import Kind, Problem
+from agent_factory.security.addresses import subscriber
 from agent_factory.security.auth import Actor
 from agent_factory.security.rate_limit.bucket import Bucket
 from agent_factory.security.rate_limit.counters import Counters
@@ -120,7 +120,7 @@ class Limiter:
     def _limits(self, actor: Actor | None, address: str, route: str) -> Iterable[Bucket]:
         if not self._settings.enabled:
             return
-        network = _network(address)
+        network = subscriber(address)
         yield from self._named("address", network, self._address)
         who = network
         if actor is not None:
@@ -172,16 +172,3 @@ def _endpoint(
         return route, other
     path = max(fitting, key=len)
     return path, endpoints[path]
-
-
-def _network(address: str) -> str:
-    """Give what one subscriber has: an IPv4 address, or the /64 of an IPv6 address."""
-    try:
-        ip = ip_address(address)
-    except ValueError:
-        return address
-    if not isinstance(ip, IPv6Address):
-        return address
-    if ip.ipv4_mapped is not None:
-        return str(ip.ipv4_mapped)
-    return f"{IPv6Address(int(ip) >> 64 << 64)}/64"
