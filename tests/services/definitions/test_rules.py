@@ -40,7 +40,7 @@ def test_without_a_word_it_is_the_version_in_service() -> None:
     assert choose(AGENT, named(AgentStatus.DEPLOYED, deployed=3), None, tried=True) == 3
 
 
-@pytest.mark.parametrize("status", set(AgentStatus) - {AgentStatus.DEPLOYED})
+@pytest.mark.parametrize("status", sorted(set(AgentStatus) - {AgentStatus.DEPLOYED}))
 def test_what_is_not_in_service_is_only_tried(status: AgentStatus) -> None:
     """A paused one keeps the number that was deployed, and is not in service either."""
     found = named(status, deployed=3)
