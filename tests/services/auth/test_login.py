@@ -307,6 +307,22 @@ async def test_a_device_is_known_for_its_own_account_only_and_has_a_bound_too(ap
     assert (await log_in(anyone, other)).status_code == 200
 
 
+async def test_a_device_that_nobody_used_for_half_a_year_is_known_no_longer(app: FastAPI, anyone: Client) -> None:
+    """Abuse 19: whoever finds an old one has no more attempts than others."""
+    person = await make_person(app)
+    device = (await log_in(anyone, person)).json()["device"]
+    for _ in range(10):
+        await log_in(anyone, person, OTHER_PASSWORD)
+    pool = platform_of(app).database.pool
+    for age, status in (("179 days", 200), ("181 days", 429)):
+        await pool.execute(
+            "update account_devices set last_used_at = now() - $2::text::interval where account_id = $1",
+            person.account_id,
+            age,
+        )
+        assert (await log_in(anyone, person, device=device)).status_code == status
+
+
 async def test_a_login_makes_the_count_begin_anew(app: FastAPI, anyone: Client) -> None:
     person = await make_person(app)
     for _ in range(3):

@@ -154,12 +154,12 @@ async def drop_tokens(session: Session, account_id: UUID) -> None:
     await session.execute(delete(MailedTokenRow).where(MailedTokenRow.account_id == account_id))
 
 
-async def device(session: ReadSession, email: str, device_hash: bytes) -> UUID | None:
-    """Find a device that the account with an address was used from before."""
+async def device(session: ReadSession, email: str, device_hash: bytes, *, since: datetime) -> UUID | None:
+    """Find a device that the account with an address was used from after a moment."""
     return await session.scalar(
         select(DeviceRow.id)
         .join(AccountRow, DeviceRow.account_id == AccountRow.id)
-        .where(func.lower(AccountRow.email) == email, DeviceRow.hash == device_hash)
+        .where(func.lower(AccountRow.email) == email, DeviceRow.hash == device_hash, DeviceRow.last_used_at >= since)
     )
 
 

@@ -89,7 +89,8 @@ async def _find(platform: Platform, login: Login) -> _Found:
     email = same_for_all(login.email)
     settings = platform.passwords.settings
     async with platform.database.system() as session:
-        device_id = await queries.device(session, email, token_hash(login.device or ""))
+        shown = token_hash(login.device or "")
+        device_id = await queries.device(session, email, shown, since=now() - DEVICE_LASTS)
         account = await queries.by_email(session, email)
         memberships = await queries.memberships_of(session, email)
         bounds = throttle.for_password(settings, email, login.address, device_id)
