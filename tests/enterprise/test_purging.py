@@ -20,6 +20,7 @@ from agent_factory.kit.errors import Problem
 from agent_factory.kit.ids import uuid7
 from agent_factory.runtime.home import FirstOrganization
 from agent_factory.security.encryption import CannotDecrypt, EncryptionSettings, Vault, open_vault
+from agent_factory.storage.errors import StorageUnavailable
 from agent_factory.storage.settings import StorageSettings
 from agent_factory.storage.store import Store
 from tests.database.tenants import Tenant
@@ -203,6 +204,29 @@ async def test_two_processes_that_purge_at_once_leave_one_event(
     assert all(isinstance(each, int | Problem) for each in outcomes), outcomes
     assert sum(each for each in outcomes if isinstance(each, int)) == 1
     assert await _events(ours, doomed.id) == ["organizations.purge_began", "organizations.purged"]
+
+
+async def test_an_organisation_that_cannot_be_purged_now_keeps_no_other(
+    ours: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = Tenant(ours), Tenant(ours)
+    for each in (one, other):
+        async with ours.system() as session:
+            await session.execute(text("insert into organizations (id, name) values (:id, 'x')"), {"id": each.id})
+        await each.delete()
+    whole = Store.clear
+
+    async def clear(store: Store, organization_id: str) -> int:
+        if organization_id == str(one.id):
+            raise StorageUnavailable("The object store failed.")
+        return await whole(store, organization_id)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "clear", clear)
+        assert await purge_of(ours, tmp_path).sweep() == 1
+    assert await _events(ours, one.id) == ["organizations.purge_began"]
+    assert await purge_of(ours, tmp_path).sweep() == 1
+    assert await _events(ours, one.id) == ["organizations.purge_began", "organizations.purged"]
 
 
 async def test_the_trail_of_a_purged_organisation_stays_and_verifies(

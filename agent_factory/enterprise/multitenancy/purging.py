@@ -56,11 +56,20 @@ class Purge:
             await asyncio.sleep(_PAUSE * random.uniform(0.5, 1.5))  # noqa: S311 - spreads load, guards nothing
 
     async def sweep(self) -> int:
-        """Purge all that are due, and give how many."""
+        """Purge all that are due, and give how many; one that cannot be now keeps no other."""
         before = now() - self._grace
         count = 0
         for each in await purge.due(self._database.pool, before):
-            count += await self._purge(each, before)
+            try:
+                count += await self._purge(each, before)
+            except Problem as problem:
+                log.warning(
+                    "an organisation could not be purged; that is tried again",
+                    organization_id=str(each.id),
+                    reason=problem.detail,
+                )
+            except Exception:
+                log.exception("an organisation could not be purged; that is tried again", organization_id=str(each.id))
         await self._remove_folders()
         return count
 
