@@ -8,6 +8,9 @@ from agent_factory.core.message import Message, Opaque, Part, Reasoning, Text, T
 from agent_factory.core.model import ModelResponse
 from agent_factory.kit.redaction import Redactor, masked_keys
 
+_NO_NAME = "redacted"
+"""In the place of a tool's name, or a call's id: vendors take no brackets there."""
+
 
 def masked_messages(redactor: Redactor, organization_id: str, messages: Sequence[Message]) -> tuple[Message, ...]:
     """Mask the values that an organisation's runs have used, wherever they stand in a conversation."""
@@ -24,7 +27,10 @@ def masked_response(redactor: Redactor, organization_id: str, response: ModelRes
     thought = redactor.text(thought_of(response), organization_id)
     response = with_words(response, text, thought)
     message = _message(redactor, organization_id, response.message)
-    return response if message is response.message else msgspec.structs.replace(response, message=message)
+    mask = _Mask(redactor, organization_id)
+    return msgspec.structs.replace(
+        response, message=message, model=mask.text(response.model), id=mask.text(response.id)
+    )
 
 
 def masked_result(redactor: Redactor, organization_id: str, content: str) -> str:
@@ -51,30 +57,44 @@ def with_words(response: ModelResponse, text: str, thought: str) -> ModelRespons
 
 
 def _message(redactor: Redactor, organization_id: str, message: Message) -> Message:
-    def text(words: str) -> str:
-        return redactor.text(words, organization_id)
+    mask = _Mask(redactor, organization_id)
+    parts = tuple(mask.part(part) for part in message.parts)
+    return message if parts == message.parts else Message(message.role, parts)
 
-    def raw(document: msgspec.Raw | None) -> msgspec.Raw | None:
+
+class _Mask:
+    """Masks the parts of messages for one organisation."""
+
+    def __init__(self, redactor: Redactor, organization_id: str) -> None:
+        self._redactor = redactor
+        self._own = organization_id
+
+    def text(self, words: str) -> str:
+        return self._redactor.text(words, self._own)
+
+    def name(self, name: str) -> str:
+        return name if self.text(name) == name else _NO_NAME
+
+    def raw(self, document: msgspec.Raw | None) -> msgspec.Raw | None:
         if document is None:
             return None
         shown = bytes(document).decode()
-        masked = text(shown)
+        masked = self.text(shown)
         return document if masked == shown else msgspec.Raw(masked.encode())
 
-    def part(part: Part) -> Part:
+    def part(self, part: Part) -> Part:
         match part:
             case Text():
-                return msgspec.structs.replace(part, text=text(part.text))
+                return msgspec.structs.replace(part, text=self.text(part.text))
             case ToolCall():
-                return msgspec.structs.replace(part, arguments=text(part.arguments), opaque=raw(part.opaque))
+                return ToolCall(
+                    self.name(part.id), self.name(part.name), self.text(part.arguments), self.raw(part.opaque)
+                )
             case ToolResult():
-                return msgspec.structs.replace(part, content=text(part.content))
+                return msgspec.structs.replace(part, content=self.text(part.content))
             case Reasoning():
-                return msgspec.structs.replace(part, text=text(part.text), opaque=raw(part.opaque))
+                return msgspec.structs.replace(part, text=self.text(part.text), opaque=self.raw(part.opaque))
             case Opaque():
-                return msgspec.structs.replace(part, opaque=raw(part.opaque))
+                return msgspec.structs.replace(part, opaque=self.raw(part.opaque))
             case _:
                 return part
-
-    parts = tuple(part(each) for each in message.parts)
-    return message if parts == message.parts else Message(message.role, parts)

@@ -134,6 +134,18 @@ async def test_a_tool_is_not_called_with_a_secret_that_the_model_says(resources:
     assert USED not in left.everything
 
 
+async def test_a_secret_is_not_carried_out_as_a_tools_name_or_the_id_of_a_call(resources: Resources) -> None:
+    catalogue = Catalogue()
+    calls = [
+        {"name": OPERATORS, "arguments": {}},
+        {"name": "note", "arguments": {"text": "x"}, "id": OPERATORS},
+    ]
+    left = await said(resources, {"call": calls, "say": "Done."}, tools=[catalogue.note])
+    assert OPERATORS not in left.everything
+    assert catalogue.called == ["x"]
+    assert "There is no tool 'redacted'" in left.everything
+
+
 @pytest.mark.parametrize("shift", range(0, 24, 5))
 async def test_a_result_that_is_cut_in_the_midst_of_a_secret_shows_no_part_of_it(
     resources: Resources, shift: int
