@@ -74,7 +74,7 @@ async def main() -> None:
     dice = random.Random(options.seed)  # noqa: S311 - repeatable, no secret
     tasks = [beat(database, holder), ledger.keep_forever()]
     tasks += [spend(database, ledger, options.organization, random.Random(dice.random())) for _ in range(67)]  # noqa: S311 - as above
-    sys.stdout.write("spending\n")
+    sys.stdout.write(f"{holder}\n")
     sys.stdout.flush()
     await asyncio.gather(*tasks)
 

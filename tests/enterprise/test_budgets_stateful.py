@@ -8,6 +8,7 @@ ones are killed. The long form, with AF_SLOW_PROOFS set, does more of it all
 import asyncio
 import os
 import random
+import signal
 import sys
 from collections import Counter
 from collections.abc import AsyncGenerator
@@ -68,6 +69,13 @@ class Holding(msgspec.Struct):
     held: Reservation
     path: str
     call: Call
+
+
+class Running(msgspec.Struct):
+    """A process that spends, and the name in which it holds."""
+
+    process: asyncio.subprocess.Process
+    holder: str
 
 
 class Spending(RuleBasedStateMachine):
@@ -309,27 +317,35 @@ def test_no_limit_is_overshot_and_nothing_leaks_whatever_happens(database_url: s
     )
 
 
-async def test_processes_that_are_killed_lose_nothing_and_overshoot_nothing(
+async def test_processes_that_are_killed_or_stopped_lose_nothing_and_overshoot_nothing(
     database_url: str, database: Database
 ) -> None:
-    """S207-S209: three processes with 67 callers each, killed by SIGKILL one after the other, on one budget."""
+    """S207-S209: three processes with 67 callers each on one budget, killed by SIGKILL one after the other.
+
+    Every other one is stopped before, for longer than its lease, and goes on for a moment: what it had held was
+    settled by the others meanwhile.
+    """
     world = await World.found(database)
     budget = await world.budget(Metric.TOKENS, Period.TOTAL, 40_000 * KILLS)
     dice = random.Random()  # noqa: S311 - no secret
-    alive = [await _spender(database_url, world, dice) for _ in range(3)]
-    try:
-        for _ in range(KILLS):
-            async with _watched(world):
-                await asyncio.sleep(dice.uniform(0.1, 0.4))  # what is killed is in the middle of something
-                await _killed(alive.pop(0))
-                alive.append(await _spender(database_url, world, dice))
-    finally:
-        for process in alive:
-            await _killed(process)
     survivor = Ledger(database.pool, "survivor", lease=LEASE)
-    while await world.held():
-        await survivor.sweep()
-        await asyncio.sleep(LEASE / 4)  # the dead have to have been silent for a lease
+    sweeping = asyncio.create_task(_sweep(survivor))
+    alive = list(await asyncio.gather(*(_spender(database_url, world, dice) for _ in range(3))))
+    try:
+        for number in range(KILLS):
+            async with _watched(world):
+                following = asyncio.create_task(_spender(database_url, world, dice))
+                await asyncio.sleep(dice.uniform(0.1, 0.4))  # what is killed is in the middle of something
+                if number % 2:
+                    await _paused(alive[0], world)
+                await _killed(alive.pop(0))
+                alive.append(await following)
+    finally:
+        for spender in alive:
+            await _killed(spender)
+    while await world.held():  # noqa: ASYNC110 - the dead have to have been silent for a lease, and nobody says when
+        await asyncio.sleep(LEASE / 10)
+    sweeping.cancel()
     assert await world.overshot() == []
     assert await world.unequal() == []
     used = await world.used(f"budget/{budget}")
@@ -337,16 +353,32 @@ async def test_processes_that_are_killed_lose_nothing_and_overshoot_nothing(
     assert (await world.told())[0] == used
 
 
-async def _killed(process: asyncio.subprocess.Process) -> None:
+async def _sweep(ledger: Ledger) -> None:
+    while True:
+        with suppress(Unavailable):
+            await ledger.sweep()
+        await asyncio.sleep(LEASE / 4)
+
+
+async def _paused(spender: Running, world: World) -> None:
+    """Stop a process until others have settled all that it held, and let it go on for a moment."""
     with suppress(ProcessLookupError):  # it may have ended by itself, when it was too slow to beat
-        process.kill()
-    await process.wait()
+        spender.process.send_signal(signal.SIGSTOP)
+        while await world.held_by(spender.holder):  # noqa: ASYNC110 - the database calls nobody back
+            await asyncio.sleep(LEASE / 10)
+        spender.process.send_signal(signal.SIGCONT)
+        await asyncio.sleep(LEASE / 10)
 
 
-async def _spender(url: str, world: World, dice: random.Random) -> asyncio.subprocess.Process:
+async def _killed(spender: Running) -> None:
+    with suppress(ProcessLookupError):
+        spender.process.kill()
+    await spender.process.wait()
+
+
+async def _spender(url: str, world: World, dice: random.Random) -> Running:
     command = [sys.executable, "-m", "tests.enterprise.spender", "--database", url]
     command += ["--organization", str(world.organization_id), "--seed", str(dice.randrange(2**32))]
     process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, stdout=asyncio.subprocess.PIPE)
     assert process.stdout is not None
-    assert await process.stdout.readline() == b"spending\n"
-    return process
+    return Running(process, (await process.stdout.readline()).decode().strip())

@@ -153,6 +153,13 @@ class World(msgspec.Struct):
         )
         return int(found)
 
+    async def held_by(self, holder: str) -> int:
+        """Count the reservations of one process."""
+        found = await self.database.pool.fetchval(
+            "select count(*) from reservations where holder = $1", holder, again=True
+        )
+        return int(found)
+
     async def used(self, key: str) -> Decimal:
         """Give what is used of a limit, in all its periods."""
         found = await self.database.pool.fetchval(

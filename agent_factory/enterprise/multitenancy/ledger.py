@@ -361,7 +361,7 @@ class Ledger:
             ended = await self._ends.submit(end)
         except Unavailable:
             return  # the next sweep tries again
-        except Problem:
+        except Exception:
             log.exception("a reservation could not be settled; it is going to count as its step says, or whole")
             ended = True
         finally:
