@@ -14,9 +14,11 @@ from agent_factory.enterprise.multitenancy.errors import BudgetExceeded, LimitRe
 from agent_factory.enterprise.multitenancy.ledger import Call, Ledger
 from agent_factory.enterprise.multitenancy.limits import Limit, Metric, Period, Spender
 from agent_factory.enterprise.multitenancy.settings import QuotaSettings
+from agent_factory.enterprise.multitenancy.statements import CLEAN
 from agent_factory.kit.errors import Invalid
 from agent_factory.kit.ids import uuid7
 from agent_factory.security.auth import Actor
+from agent_factory.services.billing import service as billing
 from tests.enterprise.world import World
 
 JOIN = text("insert into users (id, organization_id, email) values (:id, :organization_id, :email)")
@@ -267,6 +269,60 @@ async def test_seats_are_counted_in_the_transaction_that_fills_them(world: World
 
     joined = await asyncio.gather(*(join(n) for n in range(40)))
     assert joined.count(True) == 10  # beside the owner
+
+
+async def test_an_end_that_cannot_be_committed_keeps_no_other_from_its_end(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the database says to one of them, the next sweep goes on with the others."""
+    budget = await world.budget(Metric.TOKENS, Period.DAY, 1000)
+    process = world.process()
+    await world.beat(process)
+    bad, good = [await process.reserve(world.spender(), {Metric.TOKENS: 100}, call=CALL) for _ in range(2)]
+    assert bad is not None
+    assert good is not None
+    wrong = Decimal(10) ** 19
+    monkeypatch.setattr("agent_factory.enterprise.multitenancy.limits.MOST", wrong)
+    await process.settle(bad, {Metric.TOKENS: wrong})
+    await process.settle(good, {Metric.TOKENS: 7})
+    await world.sweep(process)
+    assert await world.held() == 0
+    assert await world.used(f"budget/{budget}") == 107
+
+
+async def test_a_budget_that_is_lowered_or_removed_during_a_call_lets_the_call_end(world: World) -> None:
+    lowered = await world.budget(Metric.TOKENS, Period.DAY, 1000)
+    removed = await world.budget(Metric.TOKENS, Period.MONTH, 1000)
+    process = world.process()
+    held = await process.reserve(world.spender(), {Metric.TOKENS: 800}, call=CALL)
+    assert held is not None
+    async with world.database.write(world.organization_id) as session:
+        await billing.change_amount(session, world.actor, lowered, Decimal(100))
+        await billing.delete_budget(session, world.actor, removed)
+    with pytest.raises(LimitReached):  # this process has not heard of it yet, and takes from what is gone
+        await process.reserve(world.spender(), {Metric.TOKENS: 201})
+    process.heard("")
+    await process.settle(held, {Metric.TOKENS: 700})
+    assert await world.held() == 0
+    assert await world.unequal() == []
+    assert await world.used(f"budget/{lowered}") == 700
+    with pytest.raises(LimitReached) as refused:
+        await process.reserve(world.spender(), {Metric.TOKENS: 1})
+    assert refused.value.rooms == {Metric.TOKENS: 0}
+
+
+async def test_meters_of_budgets_that_are_gone_are_cleaned_away(world: World) -> None:
+    kept, gone = [await world.budget(Metric.TOKENS, period, 1000) for period in (Period.TOTAL, Period.MONTH)]
+    process = world.process()
+    held = await process.reserve(world.spender(), {Metric.TOKENS: 10})
+    assert held is not None
+    async with world.database.write(world.organization_id) as session:
+        await session.execute(text("delete from budgets where id = :id"), {"id": gone})
+    await world.database.pool.execute(CLEAN, again=True)
+    assert await world.unequal() == []  # what is held of it is not torn away
+    await process.settle(held, {Metric.TOKENS: 10})
+    await world.database.pool.execute(CLEAN, again=True)
+    assert (await world.used(f"budget/{kept}"), await world.used(f"budget/{gone}")) == (10, 0)
 
 
 def test_a_spender_is_bound_by_what_is_about_him() -> None:

@@ -57,7 +57,7 @@ async def test_a_ledger_whose_database_was_away_counts_all_that_was_used(server:
     keeping = [asyncio.create_task(ledger.keep_forever()) for ledger in ledgers]
     dice = [random.Random(n) for n in range(CALLERS)]  # noqa: S311 - repeatable, no secret
     calls = [asyncio.create_task(_call(world, ledgers[n % 2], used, gone, back, each)) for n, each in enumerate(dice)]
-    while await world.held() < CALLERS // 2:  # noqa: ASYNC110 - the database calls nobody back
+    while await world.held() < CALLERS:  # noqa: ASYNC110 - the database calls nobody back
         await asyncio.sleep(0.01)
     await server.stop()
     gone.set()

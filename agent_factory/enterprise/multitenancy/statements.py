@@ -52,8 +52,12 @@ delete from meters m where m.held = 0 and (
   or m.run_id is not null and not exists (
     select from runs r where r.id = m.run_id and r.status in ('pending', 'running', 'waiting')
   ) and m.run_id < run_bound(now() - interval '1 day')
+  or m.key like 'budget/%' and not exists (
+    select from budgets b where b.organization_id = m.organization_id and b.id = split_part(m.key, '/', 2)::uuid
+  )
 )
 """
+"""The last are those of budgets that were removed."""
 
 GAUGE = """
 insert into meters (organization_id, key, since, used) values ($1, $2, '1970-01-01 00:00:00+00', $3)

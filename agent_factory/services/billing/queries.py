@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import delete, func, or_, select, text
+from sqlalchemy import delete, func, select, text
 from sqlalchemy.dialects.postgresql import insert
 
 from agent_factory.database.base import owned_by
@@ -111,11 +111,9 @@ async def save(session: Session, row: BudgetRow) -> None:
     await session.refresh(row)
 
 
-async def remove(session: Session, row: BudgetRow, key: str) -> None:
-    """Delete a budget with its meters."""
+async def remove(session: Session, row: BudgetRow) -> None:
+    """Delete a budget; its meters, of which calls may still hold something, are cleaned away by the ledger."""
     await session.delete(row)
-    mine = or_(MeterRow.key == key, MeterRow.key.startswith(f"{key}/", autoescape=True))
-    await session.execute(delete(MeterRow).where(MeterRow.organization_id == row.organization_id, mine))
 
 
 async def agent_exists(session: ReadSession, actor: Actor, agent_id: UUID) -> bool:

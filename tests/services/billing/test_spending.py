@@ -136,6 +136,23 @@ async def test_tool_calls_have_budgets(app: FastAPI, client: Client, deploy: Dep
     assert budget["left"] is None
 
 
+async def test_branches_of_one_run_share_its_budget(app: FastAPI, client: Client, deploy: Deploy) -> None:
+    await deploy(settings={"max_tokens": 300})
+    budget = await budget_of(app, client, metric="tokens", period="run", amount=2000)
+    total = await budget_of(app, client, metric="tokens", period="day", amount=100_000)
+    ask = {"type": "agent", "config": {"agent": "support", "message": directive(usage=[30, 300])}}
+    mapped = {"items": "{{ [1, 2, 3, 4, 5, 6, 7, 8, 9, 10] }}", "concurrency": 10, "tasks": [{"id": "each", **ask}]}
+    flow = {"name": "flow", "tasks": [{"id": "all", "type": "map", "config": mapped}]}
+    for runs in (1, 2):
+        ended = (await client.post("/api/v1/workflows/execute?wait=20", json={"workflow": flow})).json()
+        assert (ended["status"], ended["error"]["code"]) == ("failed", "budget_exceeded"), ended
+        await app.state.platform.engine.ledger.idle()
+        after = await state(client, total)
+        assert 0 < int(after["used"]) <= 2000 * runs
+        assert after["held"] == "0"
+    assert budget["left"] is None
+
+
 async def test_tools_that_workflows_call_count_as_those_of_agents(app: FastAPI, client: Client) -> None:
     budget = await budget_of(app, client, metric="tool_calls", period="day", amount=3)
     task = {"type": "tool", "config": {"tool": "calculator", "arguments": {"expression": "1 + 1"}}}

@@ -103,7 +103,7 @@ async def change_amount(session: Session, actor: Actor, budget_id: UUID, amount:
 async def delete_budget(session: Session, actor: Actor, budget_id: UUID) -> None:
     """Remove a budget; raises `BudgetNotFound`."""
     row = _found(await queries.budget_to_change(session, actor, budget_id))
-    await queries.remove(session, row, budget_key(row.id))
+    await queries.remove(session, row)
     await queries.tell(session, CHANNEL, actor.organization_id)
 
 
