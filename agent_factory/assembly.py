@@ -11,14 +11,14 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from agent_factory.api.access import bar_address
+from agent_factory.api.access import bar_address, count_address, on_unmatched
 from agent_factory.api.cors import Origins
 from agent_factory.api.direct import Direct
 from agent_factory.api.document import document
 from agent_factory.api.middleware import BodyGuard, Entrance
 from agent_factory.api.operations import operations
 from agent_factory.api.origins import origins
-from agent_factory.api.problems import on_http, on_problem, on_validation
+from agent_factory.api.problems import on_problem, on_validation
 from agent_factory.api.room import Room
 from agent_factory.connectors.mail.post import Post
 from agent_factory.core.tool import ToolFactory
@@ -117,7 +117,7 @@ def make_app(settings: Settings, redactor: Redactor | None = None) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
         lifespan=lambda app: _life(app, settings, rooms, redactor),
-        exception_handlers={Problem: on_problem, RequestValidationError: on_validation, HTTPException: on_http},
+        exception_handlers={Problem: on_problem, RequestValidationError: on_validation, HTTPException: on_unmatched},
     )
     app.state.metrics = metrics
     app.state.redactor = redactor
@@ -136,6 +136,7 @@ def make_app(settings: Settings, redactor: Redactor | None = None) -> FastAPI:
         body_timeout=settings.server.body_timeout,
         any_media=any_media,
         bar=bar_address,
+        count=count_address,
     )
     app.add_middleware(Entrance, settings=settings.server, metrics=metrics, log_requests=settings.logging.requests)
     return app

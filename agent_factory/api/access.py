@@ -6,10 +6,12 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 import msgspec
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import Response
 from starlette.types import Scope
 
 from agent_factory.api.dependencies import authenticate
+from agent_factory.api.problems import on_http, respond
 from agent_factory.kit import ids
 from agent_factory.kit.errors import Kind, NotFound, Problem
 from agent_factory.security import rbac
@@ -157,6 +159,21 @@ def bar_address(scope: Scope) -> None:
     limiter: Limiter = scope["app"].state.limiter
     state["standing"] = limiter.standing(None, state["address"])
     state["standing"].bar()
+
+
+async def count_address(scope: Scope) -> None:
+    """Count a request that comes to no route, and so to no limit but its address's; raises `RateLimited`."""
+    bar_address(scope)
+    await scope["state"]["standing"].admit()
+
+
+async def on_unmatched(connection: HTTPConnection, error: Exception) -> Response:
+    """Answer what the framework raises itself, which is mostly that there is no such route; that counts as well."""
+    try:
+        await count_address(connection.scope)
+    except Problem as problem:
+        return respond(problem, connection.scope)
+    return await on_http(connection, error)
 
 
 def decide(actor: Actor, need: Need, resource: UUID | None) -> None:

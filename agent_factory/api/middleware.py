@@ -3,7 +3,7 @@
 import asyncio
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import structlog
@@ -259,12 +259,15 @@ class BodyGuard:
         body_timeout: float = 30.0,
         any_media: tuple[str, ...] = (),
         bar: Callable[[Scope], None] | None = None,
+        count: Callable[[Scope], Awaitable[None]] | None = None,
     ) -> None:
         """Take bodies of at most `max_body` bytes that are whole within `body_timeout` seconds.
 
-        Below the paths of `any_media` they need not be JSON. `bar` raises for whoever is turned away unread.
+        Below the paths of `any_media` they need not be JSON. `bar` raises for whoever is turned away unread; what
+        is refused here comes to no route, and is counted by `count`.
         """
         self._bar = bar
+        self._count = count
         self._app = app
         self._max_body = max_body
         self._timeout = body_timeout
@@ -278,23 +281,28 @@ class BodyGuard:
         if self._bar is not None:
             self._bar(scope)
         try:
+            body = await self._sound(scope, receive)
+        except Problem:
+            if self._count is not None:
+                await self._count(scope)
+            raise
+        await self._app(scope, _replay(body, receive), send)
+
+    async def _sound(self, scope: Scope, receive: Receive) -> bytes:
+        """Read a body; raises what is wrong with it."""
+        try:
             async with asyncio.timeout(self._timeout):
                 body = await self._read(receive)
         except TimeoutError:
             raise SlowBody(f"A body has to be whole within {self._timeout:g} s; send it faster, or less.") from None
-        if body:
-            media = _media_type(scope)
-            if media.decode("latin-1") in YAML and scope["path"].startswith("/api/"):
-                # The route knows whether it reads this, and reads it only for callers that it knows.
-                await self._app(scope, _replay(body, receive), send)
-                return
-            if media != b"application/json" and not (media.startswith(b"application/") and media.endswith(b"+json")):
-                if self._any_media and scope["path"].startswith(self._any_media):
-                    await self._app(scope, _replay(body, receive), send)
-                    return
-                raise UnsupportedMedia("The body has to be JSON, sent as Content-Type: application/json.")
+        media = _media_type(scope)
+        if not body or (media.decode("latin-1") in YAML and scope["path"].startswith("/api/")):
+            return body  # the route knows whether it reads YAML, and reads it only for callers that it knows
+        if media == b"application/json" or (media.startswith(b"application/") and media.endswith(b"+json")):
             check_json(body)
-        await self._app(scope, _replay(body, receive), send)
+        elif not self._any_media or not scope["path"].startswith(self._any_media):
+            raise UnsupportedMedia("The body has to be JSON, sent as Content-Type: application/json.")
+        return body
 
     async def _read(self, receive: Receive) -> bytes:
         chunks: list[bytes] = []

@@ -575,6 +575,29 @@ async def test_an_address_that_is_turned_away_has_its_body_left_unread(database_
         assert read == 2
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "content", "media", "status"),
+    [
+        ("GET", "/nothing", None, None, 404),
+        ("POST", "/nothing", b"{}", "application/json", 404),
+        ("DELETE", "/docs", None, None, 405),
+        ("POST", "/api/v1/agents", b"{", "application/json", 400),
+        ("POST", "/api/v1/agents", b"{}", "text/plain", 415),
+        ("POST", "/v1/chat/completions", b" " * 2_000_000, "application/json", 413),
+        ("POST", "/health", b"{}", "application/json", 405),
+    ],
+)
+async def test_what_comes_to_no_route_counts_against_its_address(
+    database_url: str, method: str, path: str, content: bytes | None, media: str | None, status: int
+) -> None:
+    """Nobody else counts it, and somebody has to read it."""
+    headers = {"content-type": media} if media else {}
+    async with limited(database_url, address="2/hour") as app, from_anywhere(app) as http:
+        answers = [await http.request(method, path, content=content, headers=headers) for _ in range(4)]
+    assert [a.status_code for a in answers] == [status, status, 429, 429]
+    assert all(a.headers["retry-after"] for a in answers[2:])
+
+
 @pytest.mark.parametrize("path", ["/docs", "/openapi.json", "/", "/metrics", "/webhook/nothing-here"])
 async def test_what_is_open_to_all_is_limited_by_address(database_url: str, path: str) -> None:
     async with limited(database_url, address="2/hour") as app, from_anywhere(app) as http:
