@@ -65,9 +65,10 @@ class Spellings:
 
     def mask(self, text: str) -> str:
         """Mask every form in a whole text."""
-        found = sorted(span for form in self._forms for span in _spans(text, form))
-        if not found:
+        there = [form for form in self._forms if form in text] if len(text) >= SHORTEST else []
+        if not there:
             return text
+        found = sorted(span for form in there for span in _spans(text, form))
         out: list[str] = []
         done = 0
         for start, end in found:
