@@ -8,6 +8,7 @@ own row goes last.
 import asyncio
 import random
 import shutil
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from uuid import UUID
@@ -114,7 +115,12 @@ class Purge:
         folders = await asyncio.to_thread(_folders, self._workspace)
         if folders:
             for organization_id in await purge.gone(self._database.pool, folders):
-                await asyncio.to_thread(shutil.rmtree, folders[organization_id])
+                await asyncio.to_thread(_remove, folders[organization_id])
+
+
+def _remove(folder: Path) -> None:
+    with suppress(FileNotFoundError):  # another process of the same disk is at it, too
+        shutil.rmtree(folder)
 
 
 def _folders(workspace: Path) -> dict[UUID, Path]:
