@@ -4,6 +4,7 @@ import json
 import time
 from contextlib import suppress
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -87,9 +88,12 @@ def filled(head: bytes, unit: bytes, tail: bytes) -> bytes:
 def test_no_body_takes_long_to_check(body: bytes) -> None:
     """Abuse 50 for bodies: whoever sends one is not known yet, and everybody else waits meanwhile."""
     began = time.process_time()
+    with suppress(orjson.JSONDecodeError):
+        orjson.loads(body)
+    read = time.process_time()
     with suppress(Malformed):
         check_json(body)
-    assert time.process_time() - began < 1
+    assert time.process_time() - read < 1 + 10 * (read - began)
 
 
 json_values = st.recursive(
