@@ -1,10 +1,11 @@
 """The only file that knows every room: it opens what a process needs and joins the rooms to one application."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Coroutine, Iterable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from datetime import timedelta
 from functools import partial
+from typing import Any
 from uuid import UUID
 
 from fastapi import FastAPI
@@ -37,12 +38,13 @@ from agent_factory.runtime.engine import Engine
 from agent_factory.runtime.flow.leaves import LEAVES
 from agent_factory.runtime.home import FirstOrganization
 from agent_factory.runtime.models import Models
-from agent_factory.runtime.payloads import StoredPayloads, StoreUse
+from agent_factory.runtime.payloads import StoredPayloads
 from agent_factory.runtime.platform import Platform
 from agent_factory.runtime.queue.queue import Queue
 from agent_factory.runtime.queue.worker import Worker
 from agent_factory.runtime.sandbox.sandbox import Sandbox
 from agent_factory.runtime.scheduler.scheduler import Scheduler
+from agent_factory.runtime.stored import StoreUse
 from agent_factory.security.audit import Lookout, Trail
 from agent_factory.security.egress import Egress
 from agent_factory.security.encryption import open_vault
@@ -183,33 +185,32 @@ async def open_platform(
         if settings.audit.sealer:
             sealer = trail.sealer(metrics)
             stack.push_async_callback(sealer.finish)
-            stack.push_async_callback(_stop, asyncio.create_task(sealer.run_forever(), name="sealer"))
+            _keep(stack, sealer=sealer.run_forever())
         lookout = Lookout(database.pool, settings.audit)
         stack.push_async_callback(lookout.close)
         egress = Egress(settings.egress)
         stack.push_async_callback(egress.close)
         workspace = settings.tools.workspace or settings.database.data_dir / "files"
-        resources = Resources(
-            models=Models(settings.models, egress),
-            tools=Catalog[ToolFactory]("agent_factory.tools"),
-            doors=doors(
-                settings.tools,
-                egress,
-                workspace,
-                store=StoredSecrets(database, vault),
-                redactor=redactor,
-                home=FirstOrganization(database.pool),
-                lookout=lookout,
-            ),
-            redactor=redactor,
-        )
-        engine = Engine(database, resources, settings.engine, settings.quotas)
-        stack.push_async_callback(engine.close)
-        stack.push_async_callback(_stop, asyncio.create_task(engine.reap_forever(), name="reaper"))
-        stack.push_async_callback(_stop, asyncio.create_task(engine.ledger.keep_forever(), name="ledger"))
         store = Store(settings.storage, settings.database.data_dir / "objects")
 
-        use = StoreUse(database.pool, engine.ledger, store)
+        def have_room(organization_id: UUID, count: int) -> AbstractAsyncContextManager[None]:
+            return use.room(organization_id, count)
+
+        opened = doors(
+            settings.tools,
+            egress,
+            workspace,
+            store=StoredSecrets(database, vault),
+            redactor=redactor,
+            home=FirstOrganization(database.pool),
+            lookout=lookout,
+            room=have_room,
+        )
+        resources = _resources(settings, egress, opened, redactor)
+        engine = Engine(database, resources, settings.engine, settings.quotas)
+        stack.push_async_callback(engine.close)
+        _keep(stack, reaper=engine.reap_forever(), ledger=engine.ledger.keep_forever())
+        use = StoreUse(database.pool, engine.ledger, store, workspace)
 
         def payloads(organization_id: UUID) -> StoredPayloads:
             return StoredPayloads(store, str(organization_id), use)
@@ -250,18 +251,25 @@ async def open_platform(
                 metrics=metrics,
             )
             stack.push_async_callback(worker.close, settings.queue.grace)
-            stack.push_async_callback(_stop, asyncio.create_task(worker.run_forever(), name="worker"))
-            stack.push_async_callback(_stop, asyncio.create_task(use.count_forever(), name="storage"))
-            keys = keep_up_forever(database.pool, vault)
-            stack.push_async_callback(_stop, asyncio.create_task(keys, name="keys"))
-            purge = Purge(database, store, workspace, grace).keep_forever()
-            stack.push_async_callback(_stop, asyncio.create_task(purge, name="purge"))
+            _keep(stack, worker=worker.run_forever())
+            purge = Purge(database, store, workspace, grace)
+            _keep(
+                stack,
+                storage=use.count_forever(),
+                keys=keep_up_forever(database.pool, vault),
+                purge=purge.keep_forever(),
+            )
         if settings.scheduler.enabled:
             scheduler = Scheduler(database, partial(fire, platform), settings.scheduler)
-            stack.push_async_callback(_stop, asyncio.create_task(scheduler.run_forever(), name="scheduler"))
+            _keep(stack, scheduler=scheduler.run_forever())
         if settings.mail.deliver:
-            stack.push_async_callback(_stop, asyncio.create_task(mail.deliver_forever(), name="mail"))
+            _keep(stack, mail=mail.deliver_forever())
         yield platform
+
+
+def _resources(settings: Settings, egress: Egress, opened: dict[str, Any], redactor: Redactor) -> Resources:
+    tools = Catalog[ToolFactory]("agent_factory.tools")
+    return Resources(models=Models(settings.models, egress), tools=tools, doors=opened, redactor=redactor)
 
 
 def _issuers(settings: Settings, egress: Egress, stack: AsyncExitStack) -> Issuers:
@@ -276,6 +284,12 @@ async def _embedded(settings: Settings, stack: AsyncExitStack) -> str:
     stack.push_async_callback(server.stop)
     await migrate(url)
     return url
+
+
+def _keep(stack: AsyncExitStack, **works: Coroutine[Any, Any, None]) -> None:
+    """Let works go on until the stack is left, each as a task of that name."""
+    for name, work in works.items():
+        stack.push_async_callback(_stop, asyncio.create_task(work, name=name))
 
 
 async def _stop_all(tasks: set[asyncio.Task[None]]) -> None:

@@ -1,6 +1,7 @@
 """What every test may ask for: the embedded PostgreSQL, a migrated database, and organisations in it."""
 
 import asyncio
+import signal
 import tempfile
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -20,6 +21,9 @@ from agent_factory.security.auth import Actor
 from agent_factory.security.encryption import EncryptionSettings, Vault, open_vault
 from tests.abuse.cases import citing
 from tests.keyfile import KEY_FILE
+
+# A shell that starts the tests in the background lets them, and all that they start, ignore Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 pytest_plugins = ["tests.doubles.fixtures", "tests.serving"]
 

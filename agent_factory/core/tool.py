@@ -76,6 +76,7 @@ class ToolContext(msgspec.Struct, frozen=True):
     - `egress`: the guarded HTTP client (`security.egress.Egress`)
     - `private_hosts`: tuple of `host:port` that the operator opens although they are private
     - `workspace`: `Path` of the folder that holds this organisation's files
+    - `room`: function (bytes) that gives an async context in which so many more may be stored there
     - `secrets`: async function (name, host) that gives a secret's value for a request to that host; it raises
       `NotFound`, or `SecretHostMismatch` where the secret's owner bound it to other hosts
     - `databases`: mapping of a database's name to its URL

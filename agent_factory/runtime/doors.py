@@ -1,6 +1,8 @@
 """What the tools of one process may reach, under the names that `ToolContext.resources` promises."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
@@ -14,6 +16,9 @@ if TYPE_CHECKING:
     from agent_factory.security.audit import Lookout  # which needs a database, as scripts do not
 
 O = TypeVar("O", bound=Opened)  # noqa: E741 - what is opened
+
+Room = Callable[[UUID, int], AbstractAsyncContextManager[None]]
+"""Gives a context in which an organisation stores so many bytes more; it raises where there is no room for them."""
 
 Home = Callable[[], Awaitable[UUID | None]]
 """Tells the installation's first organisation."""
@@ -35,11 +40,13 @@ def doors(
     redactor: Redactor | None = None,
     home: Home = _nobody,
     lookout: "Lookout | None" = None,
+    room: Room | None = None,
 ) -> dict[str, Any]:
     """Open what the settings allow; `workspace` is the folder of files, or of one such folder an organisation.
 
     Without a `store` there are only the operator's secrets, as in a script; a
-    `lookout` is told where organisations reach for.
+    `lookout` is told where organisations reach for, and `room` asked before
+    they store files.
     """
 
     async def narrow(organization_id: str) -> dict[str, Any]:
@@ -61,6 +68,7 @@ def doors(
             "mask": mask,
             "databases": {name: each.url.get_secret_value() for name, each in opened(settings.databases).items()},
             "mcp_servers": {name: each.entry() for name, each in opened(settings.mcp_servers).items()},
+            **({"room": partial(room, UUID(organization_id))} if room and organization_id else {}),
         }
 
     return {

@@ -1,5 +1,8 @@
 """Files of the organisation's own folder: read, write, list, search, delete (S81)."""
 
+import asyncio
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -17,6 +20,9 @@ _MOST_SEARCHED = 50_000_000
 
 _LINE_SHOWN = 300
 """Characters of a line that a search shows."""
+
+
+Room = Callable[[int], AbstractAsyncContextManager[None]]
 
 
 class FileSettings(Settings):
@@ -58,7 +64,7 @@ class _Files:
         kept = text.splitlines(keepends=True)[first_line - 1 :]
         return "".join(kept if lines is None else kept[:lines])
 
-    def write(
+    async def write(
         self,
         path: Where,
         content: str,
@@ -68,7 +74,12 @@ class _Files:
         ] = "replace",
     ) -> str:
         """Write a text file; folders on the way are made."""
-        size = self.jail(context).write(path, content.encode(), append=mode == "append", replace=mode == "replace")
+        data = content.encode()
+        room: Room = context.resources.get("room", _room_for_all)
+        async with room(len(data)):
+            size = await asyncio.to_thread(
+                self.jail(context).write, path, data, append=mode == "append", replace=mode == "replace"
+            )
         return f"{path} has {size} bytes now."
 
     def list(
@@ -113,6 +124,10 @@ class _Files:
         """Delete a file or an empty folder."""
         self.jail(context).delete(path)
         return f"{path} is deleted."
+
+
+def _room_for_all(_count: int) -> AbstractAsyncContextManager[None]:
+    return nullcontext()
 
 
 def _text(data: bytes, path: str) -> str:

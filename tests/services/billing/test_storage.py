@@ -2,20 +2,24 @@
 
 import asyncio
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from uuid import UUID
 
 import pytest
 
+from agent_factory.core.tool import ToolContext
 from agent_factory.database.session import Database
 from agent_factory.enterprise.multitenancy.errors import QuotaExceeded
 from agent_factory.enterprise.multitenancy.ledger import Ledger
 from agent_factory.enterprise.multitenancy.limits import Metric
 from agent_factory.kit.ids import encode, uuid7
-from agent_factory.runtime.payloads import StoredPayloads, StoreUse
+from agent_factory.runtime.payloads import StoredPayloads
+from agent_factory.runtime.stored import StoreUse
 from agent_factory.services.billing import service
 from agent_factory.storage.settings import StorageSettings
 from agent_factory.storage.store import Store
+from agent_factory.tools.file import plugin
 from tests.serving import Client
 
 
@@ -50,9 +54,9 @@ async def limited(database: Database, organization_id: UUID, amount: int | None)
         await service.set_quota(session, organization_id, Metric.STORAGE, limit)
 
 
-def process(database: Database, store: Store) -> StoreUse:
+def process(database: Database, store: Store, workspace: Path = Path("/nowhere")) -> StoreUse:
     """Give the count of a process of its own."""
-    return StoreUse(database.pool, Ledger(database.pool, f"stores-{uuid7().hex}"), store)
+    return StoreUse(database.pool, Ledger(database.pool, f"stores-{uuid7().hex}"), store, workspace)
 
 
 async def used(client: Client) -> tuple[str, str]:
@@ -130,3 +134,26 @@ async def test_all_that_are_limited_are_counted_anew_and_no_others(
     await store.delete(str(organization_id), [digest])
     await use.count_all()
     assert await used(client) == ("0", "1000")
+
+
+async def test_files_of_agents_count_beside_the_values_of_runs(
+    database: Database, client: Client, store: Store, tmp_path: Path, organization_id: UUID
+) -> None:
+    await limited(database, organization_id, 1000)
+    use = process(database, store, tmp_path / "files")
+    resources = {"workspace": tmp_path / "files" / str(organization_id), "room": partial(use.room, organization_id)}
+    tools = {each.name: each for each in await plugin.build({})}
+
+    async def call(name: str, **arguments: str) -> None:
+        await tools[name].call(arguments, ToolContext(resources=resources))
+
+    await call("file_write", path="notes/a.txt", content="x" * 600)
+    assert await used(client) == ("600", "400")
+    with pytest.raises(QuotaExceeded):
+        await call("file_write", path="b.txt", content="x" * 600)
+    with pytest.raises(QuotaExceeded):
+        await StoredPayloads(store, str(organization_id), process(database, store, tmp_path / "files")).put(b"y" * 600)
+    await call("file_delete", path="notes/a.txt")
+    await process(database, store, tmp_path / "files").count(organization_id)
+    await call("file_write", path="b.txt", content="x" * 600)
+    assert await used(client) == ("600", "400")
