@@ -1,6 +1,7 @@
 """Redis may forget scripts, refuse, fall silent or go: callers hear of it in one way only."""
 
 import asyncio
+import socket
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
@@ -63,16 +64,15 @@ async def test_a_redis_that_refuses_is_unavailable(redis: Redis) -> None:
 
 async def test_a_redis_that_falls_silent_is_unavailable() -> None:
     """It takes the connection, and says nothing."""
-    server = await asyncio.start_server(lambda _reader, _writer: asyncio.sleep(60), "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    client = Redis(f"redis://127.0.0.1:{port}/0", RedisSettings(timeout=0.05, connect_timeout=0.05))
-    try:
-        async with asyncio.timeout(5):
-            with pytest.raises(Unavailable):
-                await client.run(Script(COUNT), [b"a"], [1])
-    finally:
-        await client.close()
-        server.close()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        client = Redis(f"redis://127.0.0.1:{port}/0", RedisSettings(timeout=0.05, connect_timeout=0.05))
+        try:
+            async with asyncio.timeout(5):
+                with pytest.raises(Unavailable):
+                    await client.run(Script(COUNT), [b"a"], [1])
+        finally:
+            await client.close()
 
 
 @pytest.mark.parametrize("url", ["http://localhost", "localhost:6379", ""])

@@ -4,6 +4,7 @@ import asyncio
 import email
 import io
 import ipaddress
+import socket
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import suppress
@@ -150,12 +151,10 @@ async def test_a_refusal_for_good_is_told_from_one_for_now(refusal: str, kind: t
 
 
 async def test_a_server_that_is_away_or_silent_is_given_up_in_time() -> None:
-    silent = await asyncio.start_server(lambda _reader, _writer: asyncio.sleep(3600), "127.0.0.1", 0)
-    port = silent.sockets[0].getsockname()[1]
-    with pytest.raises(Undelivered):
-        await Smtp(settings(port, plain=True, timeout=0.2)).send("1", LETTER)
-    silent.close()
-    await silent.wait_closed()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        with pytest.raises(Undelivered):
+            await Smtp(settings(port, plain=True, timeout=0.2)).send("1", LETTER)
     with pytest.raises(Undelivered):
         await Smtp(settings(port, plain=True)).send("1", LETTER)
 
