@@ -21,15 +21,16 @@ def _host(text: str) -> str:
 class ServerSettings(BaseModel):
     """Where the server listens, and its limits for one request.
 
-    `max_body` and `max_header_bytes` are in bytes. Times are in seconds: a
-    request is answered within `request_timeout`, though a stream may last
-    longer as long as its reader takes each piece within `stream_timeout`, and a
-    body has to be whole within `body_timeout`. `hosts` are the
-    names that the server answers to: without any, those of the loopback when it
-    listens there, else all. `proxies` are the networks of the machines in front
-    that are believed about a client's address, by the one header that they
-    write, `proxy_header`. `hsts` is how long browsers keep
-    to https, for a server behind one that speaks it. At most `max_in_flight`
+    `max_body` and `max_header_bytes` are in bytes. Times are in seconds: the
+    headers of a request are there within `header_timeout`, if granian serves
+    it by way of `up`; it is answered within `request_timeout`, though a stream
+    may last longer as long as its reader takes each piece within
+    `stream_timeout`; a body has to be whole within `body_timeout`. `hosts` are
+    the names that the server answers to: without any, those of the loopback
+    when it listens there, else all. `proxies` are the networks of the machines
+    in front that are believed about a client's address, by the one header that
+    they write, `proxy_header`. `hsts` is how long browsers keep to https, for
+    a server behind one that speaks it. At most `max_in_flight`
     requests are worked on at a time, and new ones are sent away while the
     process is late by `max_lag` all the time.
     """
@@ -45,6 +46,7 @@ class ServerSettings(BaseModel):
     max_headers: int = Field(default=100, ge=10, le=10_000)
     max_header_bytes: int = Field(default=32_768, ge=1024)
     max_body: int = Field(default=1_048_576, ge=1024)
+    header_timeout: float = Field(default=10.0, ge=0.1, le=3600)
     body_timeout: float = Field(default=30.0, gt=0)
     request_timeout: float = Field(default=600.0, gt=0)
     stream_timeout: float = Field(default=60.0, gt=0)

@@ -22,6 +22,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     host: str
     port: int
     workers: int
+    header_timeout: float
     database_url: str | None
     server: ServerKind
     debug: bool

@@ -14,7 +14,6 @@ from agent_factory.cli.problems import CommandFailed
 _PR_SET_PDEATHSIG = 1
 _POLL_SECONDS = 0.05
 _GRACE_SECONDS = 30
-_HEADER_MILLISECONDS = 10_000
 _HEADER_BYTES = 65_536
 _BACKLOG = 4096
 _MOST_FILES = 65_536
@@ -61,9 +60,12 @@ def free_port(host: str, port: int) -> int:
         return int(probe.getsockname()[1])
 
 
-def serve_granian(load: Load, host: str, port: int, *, workers: int, ready: Callable[[], None]) -> None:
+def serve_granian(
+    load: Load, host: str, port: int, *, workers: int, header_timeout: float, ready: Callable[[], None]
+) -> None:
     """Serve until SIGTERM or SIGINT, then let the requests in flight finish.
 
+    `header_timeout` is in seconds; see `ServerSettings`.
     `ready` is called, from a thread, once the first worker answers.
     """
     from granian.constants import HTTPModes, Interfaces, Loops
@@ -84,7 +86,7 @@ def serve_granian(load: Load, host: str, port: int, *, workers: int, ready: Call
         log_level=LogLevels.error,
         backlog=_BACKLOG,
         backpressure=_connections(),
-        http1_settings=HTTP1Settings(header_read_timeout=_HEADER_MILLISECONDS, max_buffer_size=_HEADER_BYTES),
+        http1_settings=HTTP1Settings(header_read_timeout=int(header_timeout * 1000), max_buffer_size=_HEADER_BYTES),
         workers_kill_timeout=_GRACE_SECONDS,
     )
     stopped = threading.Event()

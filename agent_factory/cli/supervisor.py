@@ -38,7 +38,14 @@ def supervise(plan: Plan) -> None:
                     if plan.server is ServerKind.UVICORN:
                         serve.serve_uvicorn(load, plan.host, port, ready=ready)
                     else:
-                        serve.serve_granian(load, plan.host, port, workers=plan.workers, ready=ready)
+                        serve.serve_granian(
+                            load,
+                            plan.host,
+                            port,
+                            workers=plan.workers,
+                            header_timeout=plan.header_timeout,
+                            ready=ready,
+                        )
                 finally:
                     state.withdraw()
     except AlreadyRunning as found:

@@ -18,6 +18,15 @@ def up(
     workers: Annotated[
         int, typer.Option(min=1, max=256, envvar="AF_SERVER__WORKERS", help="Processes that serve.")
     ] = 1,
+    header_timeout: Annotated[
+        float,
+        typer.Option(
+            min=0.1,
+            max=3600,
+            envvar="AF_SERVER__HEADER_TIMEOUT",
+            help="Seconds until all headers of a request are there.",
+        ),
+    ] = 10.0,
     database_url: Annotated[
         str | None,
         typer.Option(
@@ -37,6 +46,7 @@ def up(
         host=host,
         port=port,
         workers=workers,
+        header_timeout=header_timeout,
         database_url=database_url,
         server=server,
         debug=chosen.debug,

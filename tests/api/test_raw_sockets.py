@@ -61,6 +61,7 @@ class Server:
 async def running(folder: Path, database_url: str, *arguments: str) -> AsyncGenerator[Server, None]:
     environment = clean_environment(folder) | {
         "AF_SERVER__BODY_TIMEOUT": "0.5",
+        "AF_SERVER__HEADER_TIMEOUT": "3",
         "AF_QUEUE__WORKER": "false",
         "AF_ENCRYPTION__KEY_FILE": str(KEY_FILE),  # the database is that of other applications, too
     }
