@@ -54,21 +54,21 @@ async def template(postgres: Server) -> str:
 @pytest.fixture
 async def empty_database_url(postgres: Server) -> AsyncGenerator[str, None]:
     """The URL of a new database without tables, dropped after the test."""
-    async with _made(postgres.url, "") as url:
+    async with new_database(postgres.url, "") as url:
         yield url
 
 
 @pytest.fixture
 async def fresh_database_url(postgres: Server, template: str) -> AsyncGenerator[str, None]:
     """The URL of a new migrated database without rows, dropped after the test."""
-    async with _made(postgres.url, f"TEMPLATE {template}") as url:
+    async with new_database(postgres.url, f"TEMPLATE {template}") as url:
         yield url
 
 
 @pytest.fixture(scope="session")
 async def database_url(postgres: Server, template: str) -> AsyncGenerator[str, None]:
     """The URL of the migrated database that the tests of one process share."""
-    async with _made(postgres.url, f"TEMPLATE {template}") as url:
+    async with new_database(postgres.url, f"TEMPLATE {template}") as url:
         yield url
 
 
@@ -130,7 +130,8 @@ def organization(actor: Actor) -> UUID:
 
 
 @asynccontextmanager
-async def _made(server_url: str, source: str) -> AsyncGenerator[str, None]:
+async def new_database(server_url: str, source: str) -> AsyncGenerator[str, None]:
+    """Make a database, from a `TEMPLATE` or empty, and drop it in the end; gives its URL."""
     name = f"test_{uuid7().hex}"
     await _order(server_url, f"CREATE DATABASE {name} {source}")
     try:

@@ -30,7 +30,7 @@ from agent_factory.kit.spellings import forms
 from agent_factory.security.encryption import EncryptionSettings, Place, open_vault
 from agent_factory.security.encryption.rotation import Progress, catch_up, renew
 from agent_factory.services.organizations.service import bootstrap
-from tests.conftest import _made
+from tests.conftest import new_database
 from tests.doubles import web as doubles
 from tests.doubles.fixtures import ModelServer
 from tests.doubles.web import Web
@@ -406,7 +406,7 @@ async def seen(
     """All that a product leaves behind that had every canary in its hands."""
     folder = tmp_path_factory.mktemp("state")
     log = folder / "log"
-    async with _made(postgres.url, f"TEMPLATE {template}") as url, doubles.running() as web:
+    async with new_database(postgres.url, f"TEMPLATE {template}") as url, doubles.running() as web:
         database = Database(url)
         try:
             founded = await bootstrap(database)

@@ -17,7 +17,7 @@ from agent_factory.database.migrations.walls import CURRENT
 from agent_factory.database.session import Database
 from agent_factory.kit.errors import Problem
 from agent_factory.kit.ids import uuid7
-from tests.conftest import _made
+from tests.conftest import new_database
 from tests.database.tenants import Tenant
 
 TABLES = sorted({*purge.tenant_tables()} - {"logins", "data_keys"})
@@ -35,7 +35,7 @@ POLICIES = {
 @pytest.fixture(scope="module")
 async def two(postgres: Any, template: str) -> AsyncGenerator[tuple[Database, Tenant, Tenant]]:
     """A database in which two organisations have a row in every table."""
-    async with _made(postgres.url, f"TEMPLATE {template}") as url:
+    async with new_database(postgres.url, f"TEMPLATE {template}") as url:
         database = Database(url)
         account = uuid7()
         async with database.system() as session:

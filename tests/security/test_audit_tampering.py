@@ -28,7 +28,7 @@ from agent_factory.security.audit.verifying import verify
 from agent_factory.security.audit.witness import Witness
 from agent_factory.security.auth import Actor
 from agent_factory.storage.settings import StorageSettings
-from tests.conftest import _made
+from tests.conftest import new_database
 from tests.security.sealing import trail_of
 
 TAMPERINGS = 1_000
@@ -100,7 +100,7 @@ def named(findings: Iterable[Finding]) -> Named:
 async def evidence(postgres: Any, template: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Evidence]:
     """A chain of three organisations and nobody: most of it signed, its end not yet."""
     folder = tmp_path_factory.mktemp("audit")
-    async with _made(postgres.url, f"TEMPLATE {template}") as url:
+    async with new_database(postgres.url, f"TEMPLATE {template}") as url:
         database = Database(url)
         rows = await connector(url, None, DatabaseSettings())()
         try:

@@ -12,13 +12,14 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from fastapi import FastAPI
 
-from agent_factory.database.session import Database
+from agent_factory.database.embedded import Server
 from agent_factory.kit.ids import encode, uuid7
 from agent_factory.security import audit
 from agent_factory.security.audit import chain
 from agent_factory.security.audit.offline import Checked, Fault, check
 from agent_factory.security.auth import Actor
 from agent_factory.services.organizations.service import found
+from tests.conftest import new_database
 from tests.serving import Client, client_of, opened, settings_for
 
 Lines = list[dict[str, Any]]
@@ -36,14 +37,16 @@ class Export(msgspec.Struct):
 
 
 @pytest.fixture(scope="module")
-async def product(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[FastAPI]:
-    settings = settings_for(
-        database_url,
-        database={"url": database_url, "data_dir": tmp_path_factory.mktemp("product")},
-        audit={"sealer": False, "checkpoint_rows": 7},
-    )
-    async with opened(settings) as running:
-        yield running
+async def product(postgres: Server, template: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[FastAPI]:
+    """A product with a trail of its own, of which all is sealed and signed here."""
+    async with new_database(postgres.url, f"TEMPLATE {template}") as url:
+        settings = settings_for(
+            url,
+            database={"url": url, "data_dir": tmp_path_factory.mktemp("product")},
+            audit={"sealer": False, "checkpoint_rows": 7},
+        )
+        async with opened(settings) as running:
+            yield running
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +59,7 @@ async def owner(product: FastAPI) -> AsyncGenerator[Client]:
 
 
 @pytest.fixture(scope="module")
-async def export(product: FastAPI, owner: Client, database: Database) -> Export:
+async def export(product: FastAPI, owner: Client) -> Export:
     """Events of two organisations in turn, signed by two keys, the last three by none."""
     trail = product.state.platform.trail
     sealer = trail.sealer()
@@ -66,7 +69,7 @@ async def export(product: FastAPI, owner: Client, database: Database) -> Export:
             event = audit.Event(
                 action="agents_update", organization_id=organization, resource=f"agt_{number}", details={"n": number}
             )
-            await audit.record_alone(database.pool, event)
+            await audit.record_alone(product.state.platform.database.pool, event)
         if number == 18:
             await sealer.finish()
             await sealer.rotate()
