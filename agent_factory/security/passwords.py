@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from agent_factory.kit.errors import Unavailable
 
+_NICE = 3
 T = TypeVar("T")
 
 Hashed = NewType("Hashed", str)
@@ -163,6 +164,12 @@ def _bytes(password: str) -> bytes:
 
 
 def _step_back() -> None:
-    """Let the event loop, and PostgreSQL beside it, go first whenever they have something to do."""
+    """Let the event loop, and PostgreSQL beside it, go first, but not by far.
+
+    The thread holds the interpreter's lock for a moment before and after each
+    hash. Were it much less important than other processes, one of these would
+    keep it from going on in that moment, and the event loop from the lock:
+    `bench/logins.py` shows it.
+    """
     with suppress(AttributeError, OSError):
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 15)
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
