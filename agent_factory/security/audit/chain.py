@@ -96,7 +96,12 @@ def seal_hash(seal: Seal) -> bytes:
 
 def own_hash(seal: Seal) -> bytes:
     """Give the hash that a seal has to have in the chain of its organisation."""
-    parts = (b"own\x01", seal.own_previous, seal.position.to_bytes(8, signed=True), seal.event_id.bytes, seal.digest)
+    return own_link(seal.own_previous, seal.position, seal.event_id, seal.digest)
+
+
+def own_link(previous: bytes, position: int, event_id: UUID, digest: bytes) -> bytes:
+    """Give the hash of an event at its place in the chain of its organisation; `OverflowError` for no such place."""
+    parts = (b"own\x01", previous, position.to_bytes(8, signed=True), event_id.bytes, digest)
     return hashlib.sha256(b"".join(parts)).digest()
 
 

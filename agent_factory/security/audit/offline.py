@@ -14,7 +14,6 @@ from agent_factory.kit.errors import NotFound
 from agent_factory.security.audit import chain
 
 _CANONICAL = msgspec.json.Encoder(order="sorted")
-_NOBODY = UUID(int=0)
 
 
 class Place(msgspec.Struct):
@@ -128,12 +127,12 @@ def _own(event: dict[str, Any], place: Place) -> tuple[bytes, bytes]:
     try:
         digest, previous, own = (bytes.fromhex(each) for each in (place.digest, place.own_previous, place.own_hash))
         event_id = ids.decode("aud", str(event.get("id")))
-        position = place.position.to_bytes(8, signed=True)
+        linked = chain.own_link(previous, place.position, event_id, digest)
     except (ValueError, OverflowError, NotFound):
         raise _Wrong("Its seal is none.") from None
     if hashlib.sha256(_CANONICAL.encode(event)).digest() != digest:
         raise _Wrong("It is not what was sealed.")
-    if hashlib.sha256(b"own\x01" + previous + position + event_id.bytes + digest).digest() != own:
+    if linked != own:
         raise _Wrong("Its seal was changed.")
     return previous, own
 

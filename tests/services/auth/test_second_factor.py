@@ -8,7 +8,8 @@ import pytest
 from fastapi import FastAPI
 
 from agent_factory.kit.clock import now
-from agent_factory.services.auth.rules.accounts import make_recovery_codes, make_seed, network, otp_step, recovery_hash
+from agent_factory.security.addresses import subscriber
+from agent_factory.services.auth.rules.accounts import make_recovery_codes, make_seed, otp_step, recovery_hash
 from tests.services.auth.people import (
     CHEAP,
     OTHER_PASSWORD,
@@ -242,4 +243,4 @@ def test_recovery_codes_are_long_and_unlike_each_other() -> None:
     ],
 )
 def test_an_ipv6_customer_is_one_place(address: str, place: str) -> None:
-    assert network(address) == place
+    assert subscriber(address) == place

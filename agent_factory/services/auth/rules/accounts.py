@@ -1,7 +1,6 @@
 """How what proves a person is made, read and compared: mailed tokens, device tokens, recovery codes, one-time codes."""
 
 import hashlib
-import ipaddress
 import re
 import secrets
 from datetime import datetime, timedelta
@@ -26,8 +25,6 @@ _BASE32 = "abcdefghijklmnopqrstuvwxyz234567"
 _CODE_LENGTH = 16
 _GROUP = 4
 _OTP = re.compile(r"\d{6}")
-_NETWORK_BITS = 64
-"""Bits of an IPv6 address that tell one customer of a network from another."""
 
 
 class Purpose(StrEnum):
@@ -91,15 +88,3 @@ def otp_step(seed: str, code: str, moment: datetime) -> int | None:
 def looks_like_otp(code: str) -> bool:
     """Tell a one-time code from a recovery code."""
     return _OTP.fullmatch(code.replace(" ", "")) is not None
-
-
-def network(address: str) -> str:
-    """Give what counts as one place: an IPv4 address, or the network of an IPv6 one."""
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return address
-    if isinstance(parsed, ipaddress.IPv6Address):
-        mapped = parsed.ipv4_mapped
-        return str(mapped or ipaddress.ip_network((parsed, _NETWORK_BITS), strict=False))
-    return str(parsed)

@@ -8,10 +8,10 @@ from uuid import UUID
 import msgspec
 
 from agent_factory.database.session import Database, Session
+from agent_factory.security.addresses import subscriber
 from agent_factory.security.passwords import PasswordSettings
 from agent_factory.services.auth.errors import TooManyAttempts
 from agent_factory.services.auth.queries import failures as queries
-from agent_factory.services.auth.rules.accounts import network
 
 _CODES = 5
 """Wrong one-time codes within a window: a guesser has a chance of one in 66,000."""
@@ -34,7 +34,7 @@ def for_password(settings: PasswordSettings, email: str, address: str, device: U
     # always in this order, so that no two logins wait for each other
     return [
         _bound("account", email, settings.wrong_for_account),
-        _bound("address", network(address), settings.wrong_from_address),
+        _bound("address", subscriber(address), settings.wrong_from_address),
     ]
 
 
@@ -52,7 +52,7 @@ def for_mail(settings: PasswordSettings, email: str, address: str) -> list[Bound
     """Bound requests that send mail; here every request counts."""
     return [
         _bound("mail", email, settings.wrong_for_account),
-        _bound("mails from", network(address), settings.wrong_from_address),
+        _bound("mails from", subscriber(address), settings.wrong_from_address),
     ]
 
 
